@@ -1,0 +1,94 @@
+"""What signals hand to estimators: a dense array, or sparse rows that numpy alone can score.
+
+Shape letters: N rows (queries), D columns (features), E experts, Z stored values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sparse:
+    """Compressed sparse rows: row n holds `data[indptr[n]:indptr[n+1]]` at columns `indices[…]`."""
+
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    data: NDArray[np.float32]
+    columns: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.indptr) - 1, self.columns
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def __matmul__(self, weights_DE: Floats) -> Floats:
+        """Rows times a dense matrix, touching only the stored values.
+
+        >>> rows = Sparse(np.array([0, 1, 1]), np.array([2], np.int32), np.array([3.0], np.float32), 4)
+        >>> (rows @ np.arange(4.0)[:, None]).ravel().tolist()
+        [6.0, 0.0]
+        """
+        gathered_ZE = weights_DE[self.indices] * self.data[:, None]
+        if len(self) == 1:
+            return gathered_ZE.sum(axis=0, keepdims=True)  # type: ignore[no-any-return]
+        out_NE = np.zeros((len(self), weights_DE.shape[1]), dtype=gathered_ZE.dtype)
+        full = np.flatnonzero(np.diff(self.indptr))  # reduceat misreads empty rows, so they stay zero
+        if len(full):
+            out_NE[full] = np.add.reduceat(gathered_ZE, self.indptr[full], axis=0)
+        return out_NE
+
+    def rows(self, index_N: NDArray[np.integer[Any]]) -> Sparse:
+        """The chosen rows, in the given order."""
+        lengths = np.diff(self.indptr)[index_N]
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        starts = np.repeat(self.indptr[:-1][index_N] - indptr[:-1], lengths)
+        take = starts + np.arange(indptr[-1])
+        return Sparse(indptr, self.indices[take], self.data[take], self.columns)
+
+    def toarray(self) -> Floats:
+        """The dense (N, D) array."""
+        dense_ND = np.zeros(self.shape, dtype=np.float32)
+        dense_ND[np.repeat(np.arange(len(self)), np.diff(self.indptr)), self.indices] = self.data
+        return dense_ND
+
+
+Features: TypeAlias = Floats | Sparse
+FeatureMap: TypeAlias = Mapping[str, Features]
+
+
+def take(features: FeatureMap, index_N: NDArray[np.integer[Any]]) -> dict[str, Features]:
+    """The chosen rows of every signal."""
+    return {name: f.rows(index_N) if isinstance(f, Sparse) else f[index_N] for name, f in features.items()}
+
+
+def clip(text: str, each: int = 1000) -> str:
+    """The first and last `each` characters, which is all that text signals read.
+
+    >>> clip("abcdef", each=2)
+    'ab\\nef'
+    """
+    return text if len(text) <= 2 * each else text[:each] + "\n" + text[-each:]
+
+
+def n_rows(features: FeatureMap) -> int:
+    """The number of queries; every signal has as many rows."""
+    return len(next(iter(features.values())))
+
+
+def check_rows(features: FeatureMap, wanted: Sequence[str], rows: int | None = None) -> None:
+    """Raise ValueError where a wanted signal is missing or has another number of rows."""
+    for name in wanted:
+        if name not in features:
+            raise ValueError(f"signal {name!r} is missing; got {', '.join(features) or 'none'}")
+        if rows is not None and len(features[name]) != rows:
+            raise ValueError(f"signal {name!r} has {len(features[name])} rows, expected {rows}")

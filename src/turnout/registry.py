@@ -1,0 +1,64 @@
+"""Built-ins are found by file name without importing them; third parties bring entry points `turnout.<kind>s`.
+
+A module's name is the registered name, and its `__all__` holds exactly the one object that is registered.
+
+>>> "tfidf" in names("signal")
+True
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from turnout.errors import UnknownNameError
+
+ROOMS = {
+    "signal": "turnout.signals",
+    "estimator": "turnout.estimators",
+    "policy": "turnout.policies",
+    "grader": "turnout.collect.graders",
+    "system": "turnout.systems",
+}
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """Every registered name of a kind, sorted."""
+    return tuple(sorted({*_built_in(kind), *_third_party(kind)}))
+
+
+def get(kind: str, name: str) -> Any:
+    """The registered class or object; imports its module. Raises UnknownNameError."""
+    if name in _built_in(kind):
+        module = importlib.import_module(f"{ROOMS[kind]}.{name}")
+        (public,) = module.__all__
+        return getattr(module, public)
+    if name in _third_party(kind):
+        return _third_party(kind)[name].load()
+    raise UnknownNameError(kind, name, names(kind))
+
+
+def create(kind: str, name: str, **params: object) -> Any:
+    """An instance with its parameters checked."""
+    made = get(kind, name)(**params)
+    made.check()
+    return made
+
+
+@cache
+def _built_in(kind: str) -> frozenset[str]:
+    if kind not in ROOMS:
+        raise UnknownNameError("kind", kind, ROOMS)
+    spec = importlib.util.find_spec(ROOMS[kind])
+    paths = list(spec.submodule_search_locations or ()) if spec else []
+    found = (m.name for m in pkgutil.iter_modules(paths) if not m.ispkg)
+    return frozenset(name for name in found if name != "base" and not name.startswith("_"))
+
+
+@cache
+def _third_party(kind: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=f"turnout.{kind}s")}
