@@ -252,11 +252,11 @@ def _files(path: Path | None) -> list[Path]:
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
     scalars = {f"TURNOUT_{key.replace('.', '_').upper()}": key for key, _ in leaves(Config()) if key != "experts"}
-    return {name: (key, _parse(environ[name])) for name, key in scalars.items() if name in environ and key != "home"}
+    return {name: (key, _parse(environ[name])) for name, key in scalars.items() if name in environ}
 
 
 def _parse(text: str) -> Any:
-    """An environment variable's text as a TOML value, or as it stands."""
+    """An environment variable's text as a TOML value; a word without quotes is a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

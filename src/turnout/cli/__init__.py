@@ -58,7 +58,7 @@ def _options(
     log_level: str = typer.Option(
         "warning", envvar="TURNOUT_LOG_LEVEL", help="What is logged to stderr: debug, info, warning or error."
     ),
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    _: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     levels = {name: getattr(logging, name.upper()) for name in ("debug", "info", "warning", "error")}
     if log_level.lower() not in levels:

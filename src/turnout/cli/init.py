@@ -21,10 +21,11 @@ TEMPLATE = """\
 # deadline_s = 300.0             # the longest an answer may take
 # connect_s = 5.0                # the longest that connecting to an expert may take
 # max_body_mb = 10.0
+# max_inflight = 512             # requests served at once; the next is answered 503 at once
 
 [router]
 # path = "router/"               # made by `turnout fit`; the router that ships if absent
-# default = "EXPERT"             # serves `turnout/auto` when the router was not fitted on these experts; else the dearest
+# default = "EXPERT"             # serves `turnout/auto` where the router knows none of the experts; else the dearest
 # explore = 0.0                  # chance of a uniform choice, recorded with its propensity, so that traces can teach
 # switch_margin = 0.05           # a conversation leaves its expert only for a gain above this
 # retries = 1                    # other experts that are tried before the first byte

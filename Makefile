@@ -1,0 +1,46 @@
+# Every target works alone on a machine with Python 3.11+, make and a C compiler.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup up test check bench docs clean router
+
+setup: $(VENV)/.dev ## everything a developer needs
+
+$(VENV)/.user: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check '.[gateway,local]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@ $(VENV)/.user
+
+up: $(VENV)/.user ## install, fetch the embedded experts' weights, start the gateway
+	$(BIN)/turnout up
+
+check: setup ## style, types, layers, sizes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/test_house.py
+
+test: setup ## the tests, one of which routes real requests to a real model
+	$(BIN)/python -m pytest
+
+bench: setup ## speed: decisions, log, gateway; quality: `turnout bench`
+	$(BIN)/python benchmarks/bench_import.py
+	$(BIN)/python benchmarks/bench_log.py
+	$(BIN)/python benchmarks/bench_decision.py
+	$(BIN)/python benchmarks/bench_gateway.py
+
+docs: setup ## the pages that are generated from the registry
+	$(BIN)/turnout systems docs --write docs/systems.md
+
+router: setup ## fit the router that ships again, from its committed log
+	bash recipes/embedded/fit.sh
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
