@@ -1,0 +1,129 @@
+"""A static encoder: a row per WordPiece token, and a text is the normalised sum of its tokens' rows.
+
+Shape letters: N texts, V vocabulary, D dimensions, W words, C cached words.
+
+Rows already carry the token's weight, so the weighted mean is a sum up to the final normalisation. Words, not tokens,
+are remembered: their summed rows lie in one float32 matrix, so that a text costs one gather and one sum.
+
+Source: Model2Vec (Tulkens and van Dongen, 2024) for the idea of a table distilled from a sentence encoder; SIF (Arora
+et al., "A Simple but Tough-to-Beat Baseline for Sentence Embeddings", 2017) for weighting tokens by their frequency.
+
+Limits: word order is not seen; two texts of the same words have the same embedding.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnout.errors import ParameterError, StateError
+from turnout.signals.encoders.wordpiece import LONGEST, UNKNOWN, word_ids, words
+
+SHIPPED = ("minilm",)
+CACHED_WORDS = 8192  # 8 MB at 256 dimensions
+
+
+class _Words:
+    """Summed rows of the words seen so far; a full one is replaced as a whole, so readers never see it change."""
+
+    def __init__(self, dimensions: int, capacity: int = CACHED_WORDS) -> None:
+        self.slots: dict[str, int] = {}
+        self.rows_CD = np.empty((capacity, dimensions), dtype=np.float32)
+
+
+class StaticEncoder:
+    """Embeds texts with a table of int8 rows. Safe to share between threads; equal texts give equal bits.
+
+    `table_VD` holds int8 values; row v stands for `table_VD[v] * scale_V[v]`, the token's weight included.
+    """
+
+    def __init__(
+        self, table_VD: NDArray[np.int8], scale_V: NDArray[np.float32], vocabulary: Mapping[str, int], id: str = ""
+    ) -> None:
+        self.table_VD, self.scale_V, self.vocabulary, self.id = table_VD, scale_V, vocabulary, id
+        self._known = _Words(self.dimensions)
+        self._lock = threading.Lock()
+
+    @property
+    def dimensions(self) -> int:
+        return int(self.table_VD.shape[1])
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids of a text, without special tokens."""
+        return [id for word in words(text) for id in word_ids(word, self.vocabulary)]
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit rows of shape (N, D), float32; a text without any known token gives a row of zeros."""
+        out_ND = np.empty((len(texts), self.dimensions), dtype=np.float32)
+        for row, text in enumerate(texts):
+            out_ND[row] = self._encode_one(text)
+        return out_ND
+
+    def _encode_one(self, text: str) -> NDArray[np.float32]:
+        known, parts = self._known, words(text)
+        try:
+            slots = [known.slots[word] for word in parts]
+        except KeyError:
+            known, slots = self._learn(parts)
+        sum_D: NDArray[np.float32] = known.rows_CD.take(slots, axis=0).sum(axis=0)
+        norm = np.sqrt(sum_D @ sum_D)
+        return np.divide(sum_D, norm, out=sum_D) if norm > 0.0 else sum_D
+
+    def _learn(self, parts: list[str]) -> tuple[_Words, list[int]]:
+        keys = [word if len(word) <= LONGEST else UNKNOWN for word in parts]
+        with self._lock:
+            known = self._known
+            missing = set(keys).difference(known.slots)
+            if len(known.slots) + len(missing) > len(known.rows_CD):
+                missing = set(keys)
+                known = self._known = _Words(self.dimensions, max(CACHED_WORDS, len(missing)))
+            if missing:
+                first = len(known.slots)
+                known.rows_CD[first : first + len(missing)] = self._word_rows(missing)
+                known.slots.update(
+                    zip(missing, count(first), strict=False)
+                )  # last: who finds a word also finds its row
+            return known, [known.slots[word] for word in keys]
+
+    def _word_rows(self, new: Collection[str]) -> NDArray[np.float32]:
+        """Summed rows of W words, of shape (W, D)."""
+        unknown = [self.vocabulary[UNKNOWN]]
+        ids_W = [unknown if word == UNKNOWN else word_ids(word, self.vocabulary) for word in new]
+        ids = np.array(list(chain.from_iterable(ids_W)))
+        starts_W = np.cumsum([0, *map(len, ids_W[:-1])])
+        rows = self.table_VD[ids] * self.scale_V[ids, None]
+        summed_WD: NDArray[np.float32] = np.add.reduceat(rows, starts_W, axis=0)
+        return summed_WD
+
+
+@cache
+def load(name: str) -> StaticEncoder:
+    """The shipped encoder of that name, or the one in the folder of that path; read once a process.
+
+    Raises ParameterError for an unknown name and StateError for a damaged folder.
+    """
+    folder = Path(__file__).parent / name if name in SHIPPED else Path(name)
+    if not (folder / "table.npy").is_file():
+        raise ParameterError(f"encoder must be one of {', '.join(SHIPPED)} or a folder with table.npy, got {name!r}")
+    try:
+        return _read(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise StateError(f"the encoder in {folder} cannot be read: {error}") from error
+
+
+def _read(folder: Path) -> StaticEncoder:
+    table_VD = np.load(folder / "table.npy", mmap_mode="r", allow_pickle=False)  # rows are read when first used
+    scale_V = np.load(folder / "scale.npy", allow_pickle=False)
+    tokens = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    card: dict[str, Any] = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    if table_VD.ndim != 2 or table_VD.dtype != np.int8 or len(tokens) != len(table_VD) or len(scale_V) != len(table_VD):
+        raise ValueError(f"table {table_VD.shape} of {table_VD.dtype}, {len(scale_V)} scales, {len(tokens)} tokens")
+    return StaticEncoder(table_VD, scale_V, {token: id for id, token in enumerate(tokens)}, card["id"])
