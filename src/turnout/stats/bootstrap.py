@@ -1,0 +1,88 @@
+"""Cluster bootstrap: whole groups are drawn again, so that near-duplicates do not count as independent evidence.
+
+Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), percentile intervals; resampling of whole
+clusters as in Davison and Hinkley, Bootstrap Methods and their Application (1997), section 3.8.
+Shape letters: N rows (queries), G groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+_CELLS = 2_000_000  # group draws held at once: 16 MB
+
+
+class Interval(NamedTuple):
+    """A mean and the ends of its interval (95 % unless asked otherwise)."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def paired_bootstrap(
+    difference_N: NDArray[np.floating[Any]],
+    groups_N: NDArray[np.integer[Any]] | None = None,
+    *,
+    seed: int,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> Interval:
+    """The mean of per-query differences with a percentile interval over resampled groups; NaN rows are ignored.
+
+    `groups_N` None makes every row its own group. Raises ValueError where no row is finite.
+
+    Limits: with fewer than some twenty groups a percentile interval is too narrow.
+
+    >>> gain = np.where(np.arange(400) % 4 == 0, 1.0, 0.0)
+    >>> paired_bootstrap(gain, seed=0)
+    Interval(mean=0.25, low=0.2075, high=0.2925)
+    """
+    values_N = np.asarray(difference_N, dtype=np.float64)
+    groups_N = np.arange(len(values_N)) if groups_N is None else np.asarray(groups_N)
+    if values_N.shape != groups_N.shape or values_N.ndim != 1:
+        raise ValueError(f"values and groups must both have shape (N,), got {values_N.shape} and {groups_N.shape}")
+    seen_N = np.isfinite(values_N)
+    if not seen_N.any():
+        raise ValueError("no finite value to average")
+    _, group_N = np.unique(groups_N[seen_N], return_inverse=True)
+    sum_G = np.bincount(group_N, weights=values_N[seen_N])
+    count_G = np.bincount(group_N).astype(np.float64)
+    means = np.concatenate([sum_G[at].sum(axis=1) / count_G[at].sum(axis=1) for at in _draw(len(sum_G), draws, seed)])
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(sum_G.sum() / count_G.sum()), float(low), float(high))
+
+
+def bootstrap_mean(
+    values_N: NDArray[np.floating[Any]],
+    groups_N: NDArray[np.integer[Any]] | None = None,
+    *,
+    seed: int,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> Interval:
+    """The mean of N values with its interval; the same computation as `paired_bootstrap`."""
+    return paired_bootstrap(values_N, groups_N, seed=seed, draws=draws, level=level)
+
+
+def bootstrap_counts(
+    groups_N: NDArray[np.integer[Any]], *, seed: int, draws: int = 2000
+) -> Iterator[NDArray[np.float64]]:
+    """For each draw, how often each of N rows counts: weights for statistics that are no mean (APGR, AIQ)."""
+    _, group_N = np.unique(groups_N, return_inverse=True)
+    groups = int(group_N.max()) + 1
+    for at in _draw(groups, draws, seed):
+        for row in at:
+            yield np.bincount(row, minlength=groups).astype(np.float64)[group_N]
+
+
+def _draw(groups: int, draws: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Blocks of shape (some draws, G) of group numbers drawn with replacement."""
+    rng = np.random.default_rng(seed)
+    block = max(1, _CELLS // groups)
+    for start in range(0, draws, block):
+        yield rng.integers(groups, size=(min(block, draws - start), groups))

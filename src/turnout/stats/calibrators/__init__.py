@@ -1,0 +1,1 @@
+"""Calibrators: a monotone map from predicted to expected score. One method, one file."""
