@@ -21,6 +21,7 @@ ROOMS = {
     "signal": "turnout.signals",
     "estimator": "turnout.estimators",
     "policy": "turnout.policies",
+    "calibrator": "turnout.stats.calibrators",
     "grader": "turnout.collect.graders",
     "system": "turnout.systems",
 }
