@@ -1,0 +1,1 @@
+"""Graders, one per file: how right a response is, given the target."""
