@@ -1,0 +1,1 @@
+"""How well a router does, beside the baselines it must beat: metrics, baselines, protocols, datasets and the report."""
