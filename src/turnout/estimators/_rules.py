@@ -1,0 +1,31 @@
+"""Parameter rules that only estimators need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Names:
+    """One or more distinct names of signals."""
+
+    def allows(self, value: object) -> bool:
+        if not isinstance(value, (tuple, list)) or not value:
+            return False
+        return all(isinstance(name, str) and name for name in value) and len(set(value)) == len(value)
+
+    def __str__(self) -> str:
+        return "a tuple of one or more distinct names of signals"
+
+
+@dataclass(frozen=True)
+class Each:
+    """A tuple of one or more instances of one class."""
+
+    cls: type
+
+    def allows(self, value: object) -> bool:
+        return isinstance(value, (tuple, list)) and bool(value) and all(isinstance(item, self.cls) for item in value)
+
+    def __str__(self) -> str:
+        return f"a tuple of one or more of type {self.cls.__name__}"

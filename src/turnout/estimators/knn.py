@@ -1,0 +1,143 @@
+"""The scores of the most similar logged queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnout.base import Number, Of, OneOf, Rule
+from turnout.estimators._cells import dense
+from turnout.estimators.base import Estimator, weighted_mean
+from turnout.features import FeatureMap, Floats
+
+__all__ = ["KNN"]
+
+CHUNK = 512
+
+
+class KNN(Estimator):
+    """The mean over the `k` nearest logged queries by cosine similarity, among those where the expert was observed.
+
+    `weights` "distance" weighs a neighbour by its similarity above the k-th's; `prior` queries at the expert's mean
+    are added. Brute force over one contiguous matrix: cost grows with the log. Limits: memory and time are linear in
+    the log; with few observations of an expert its neighbours are far away.
+
+    >>> x_ND, scores_NE = np.array([[1.0, 0], [0.9, 0.1], [0, 1.0]]), np.array([[1.0], [1.0], [0.0]])
+    >>> fitted = KNN("x", k=2, prior=0).fit({"x": x_ND}, scores_NE)
+    >>> fitted.predict({"x": np.array([[1.0, 0.05]])})[0].round(3).tolist()
+    [[1.0]]
+    """
+
+    rules: ClassVar[dict[str, Rule]] = {
+        "signal": Of((str,)),
+        "k": Number(1, 100_000, integer=True),
+        "weights": OneOf(("uniform", "distance")),
+        "prior": Number(0.0),
+    }
+
+    def __init__(self, signal: str = "embedding", k: int = 40, weights: str = "uniform", prior: float = 5.0) -> None:
+        self.signal, self.k, self.weights, self.prior = signal, k, weights, prior
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        return (self.signal,)
+
+    def _fit(self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None) -> None:
+        self.x_ND_ = _unit(dense(features[self.signal], self.signal))
+        self.scores_NE_ = np.where(weights_NE > 0, scores_NE, np.nan).astype(np.float32)
+        mean_E, _ = weighted_mean(scores_NE, weights_NE)
+        self.mean_E_, self.spread_E_ = mean_E, weighted_mean((scores_NE - mean_E) ** 2, weights_NE)[0]
+        self.weights_NE_ = weights_NE.astype(np.float32)
+
+    def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
+        x_ND = _unit(dense(features[self.signal], self.signal))
+        parts = [self._near(x_ND[start : start + CHUNK]) for start in range(0, len(x_ND), CHUNK)]
+        return np.concatenate([mean for mean, _ in parts]), np.concatenate([se for _, se in parts])
+
+    def _near(self, x_ND: Floats) -> tuple[Floats, Floats]:
+        similar_NM = x_ND @ self.x_ND_.T
+        mean_NE, se_NE = np.empty((2, len(x_ND), len(self.mean_E_)))
+        for group in self._groups():
+            s_NM = similar_NM if group.rows_M is None else similar_NM[:, group.rows_M]
+            k = min(self.k, s_NM.shape[1])
+            near_NK = np.argpartition(s_NM, s_NM.shape[1] - k, axis=1)[:, s_NM.shape[1] - k :]
+            weights_NK = self._weigh(np.take_along_axis(s_NM, near_NK, axis=1))
+            pair = self._pool(group, near_NK, weights_NK)
+            mean_NE[:, group.columns_G], se_NE[:, group.columns_G] = pair
+        return mean_NE, se_NE
+
+    def _weigh(self, similar_NK: Floats) -> Floats:
+        if self.weights == "uniform":
+            return np.ones_like(similar_NK)
+        return np.asarray(similar_NK - similar_NK.min(axis=1, keepdims=True) + 1e-3)
+
+    def _pool(self, group: Group, near_NK: NDArray[np.intp], weights_NK: Floats) -> tuple[Floats, Floats]:
+        scores_NKG = group.scores_MG[near_NK]
+        weights_NKG = group.weights_MG[near_NK] * weights_NK[:, :, None]
+        total_NG = weights_NKG.sum(axis=1)
+        effective_NG = total_NG**2 / (weights_NKG**2).sum(axis=1)
+        raw_NG = (weights_NKG * scores_NKG).sum(axis=1) / total_NG
+        spread_NG = (weights_NKG * scores_NKG**2).sum(axis=1) / total_NG - raw_NG**2
+        overall_G, prior = self.mean_E_[group.columns_G], self.prior
+        mean_NG = (effective_NG * raw_NG + prior * overall_G) / (effective_NG + prior)
+        extra = max(prior, 1.0)
+        variance_NG = effective_NG * np.maximum(spread_NG, 0.0) + extra * self.spread_E_[group.columns_G]
+        return mean_NG, np.sqrt(variance_NG / (effective_NG + extra) / (effective_NG + prior))
+
+    def _groups(self) -> list[Group]:
+        """Experts observed on the same rows share one search; derived from the learned arrays, never saved."""
+        cached: tuple[Floats, list[Group]] | None = self.__dict__.get("_groups_cache")
+        if cached is None or cached[0] is not self.scores_NE_:
+            cached = self.scores_NE_, _group(self.scores_NE_, self.weights_NE_)
+            self._groups_cache = cached
+        return cached[1]
+
+    def _add_expert(self, features: FeatureMap, scores_N: Floats) -> None:
+        x_ND = _unit(dense(features[self.signal], self.signal))
+        rows, columns = self.scores_NE_.shape
+        if not np.array_equal(x_ND, self.x_ND_):
+            self.x_ND_ = np.concatenate([self.x_ND_, x_ND])
+        added_N = np.full(len(self.x_ND_), np.nan, dtype=np.float32)
+        added_N[-len(scores_N) :] = scores_N
+        scores_NE = np.full((len(self.x_ND_), columns + 1), np.nan, dtype=np.float32)
+        scores_NE[:rows, :columns], scores_NE[:, columns] = self.scores_NE_, added_N
+        weights_NE = np.zeros_like(scores_NE)
+        weights_NE[:rows, :columns], weights_NE[:, columns] = self.weights_NE_, np.isfinite(added_N)
+        seen_N = scores_N[np.isfinite(scores_N)]
+        self.mean_E_, self.spread_E_ = np.append(self.mean_E_, seen_N.mean()), np.append(self.spread_E_, seen_N.var())
+        self.scores_NE_, self.weights_NE_ = scores_NE, weights_NE
+
+    def _remove_expert(self, column: int) -> None:
+        self.mean_E_, self.spread_E_ = np.delete(self.mean_E_, column), np.delete(self.spread_E_, column)
+        self.weights_NE_ = np.delete(self.weights_NE_, column, 1)
+        self.scores_NE_ = np.delete(self.scores_NE_, column, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Experts observed on the same M rows (None: all of them)."""
+
+    columns_G: NDArray[np.intp]
+    rows_M: NDArray[np.intp] | None
+    scores_MG: Floats
+    weights_MG: Floats
+
+
+def _group(scores_NE: Floats, weights_NE: Floats) -> list[Group]:
+    patterns_NG, group_E = np.unique(np.isfinite(scores_NE), axis=1, return_inverse=True)
+    groups = []
+    for index, seen_N in enumerate(patterns_NG.T):
+        columns_G = np.flatnonzero(group_E == index)
+        rows_M = np.flatnonzero(seen_N)
+        cell = np.ix_(rows_M, columns_G)
+        whole = None if seen_N.all() else rows_M
+        groups.append(Group(columns_G, whole, scores_NE[cell], weights_NE[cell]))
+    return groups
+
+
+def _unit(x_ND: Floats) -> Floats:
+    return np.asarray(x_ND / np.maximum(np.linalg.norm(x_ND, axis=1, keepdims=True), 1e-12), dtype=np.float32)

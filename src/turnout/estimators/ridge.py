@@ -1,0 +1,38 @@
+"""Ridge regression of each expert's score on several signals at once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from turnout.estimators._linear import Design, Spectrum, Weights, solve
+from turnout.estimators._model import LinearModel
+from turnout.features import FeatureMap, Floats
+
+__all__ = ["Ridge"]
+
+
+class Ridge(LinearModel):
+    """Per-expert ridge regression over the signals `on`, dense or sparse.
+
+    `penalty` None is chosen by leave-one-out error (Allen's PRESS), one for all experts; each signal's block has unit
+    mean squared norm, so a penalty is in units of queries. The standard error is that of Bayesian linear regression:
+    noise (leave-one-out) times leverage. Limits: linear in its signals; leverage on sparse columns takes them as
+    uncorrelated; near-duplicate queries in the log make leave-one-out prefer too small a penalty.
+
+    >>> x_ND, scores_NE = np.linspace(-1, 1, 40)[:, None], np.linspace(0.2, 0.8, 40)[:, None]
+    >>> fitted = Ridge(on=("x",)).fit({"x": x_ND}, scores_NE)
+    >>> fitted.predict({"x": np.array([[0.0], [1.0]])})[0].round(2).ravel().tolist()
+    [0.5, 0.8]
+    """
+
+    def _learn(
+        self, design: Design, spectrum: Spectrum, scores_NE: Floats, weights_NE: Floats, center_E: Floats
+    ) -> Weights:
+        return solve(design, spectrum, scores_NE - center_E, weights_NE, self.penalty_)
+
+    def _level(self, center_E: Floats) -> Floats:
+        return center_E
+
+    def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
+        mean_NE, leverage_NE = self._linear(features)
+        return np.clip(mean_NE, 0.0, 1.0), np.sqrt(self.variance_E_ * leverage_NE)
