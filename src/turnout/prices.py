@@ -124,6 +124,17 @@ class CostModel:
         line_E2[e] = 0.0
         return replace(self, prices=(*self.prices[:e], price, *self.prices[e + 1 :]), line=line_E2)
 
+    def typical(self, experts: Sequence[str], prices: Sequence[Price]) -> CostModel:
+        """Newcomers of whom only the price is known: the prompt as it is, answers as long as this pool's on average."""
+        answer_4 = self.answer.mean(axis=0) if len(self.answer) else _unknown_answer()
+        return CostModel(
+            experts=tuple(experts),
+            prices=tuple(prices),
+            prompt=np.tile([0.0, 1.0], (len(experts), 1)),
+            answer=np.tile(answer_4, (len(experts), 1)),
+            line=np.zeros((len(experts), 2)),
+        )
+
     def append(self, other: CostModel) -> CostModel:
         """This pool and then the other's experts."""
         return CostModel(
@@ -227,11 +238,15 @@ def _infer_answers(prices: Sequence[Price | None], cost_NE: Array, prompt_NE: Ar
     return filled_NE
 
 
+def _unknown_answer() -> Array:
+    return np.array([np.log1p(TYPICAL_ANSWER), 0.0, 1.0, TYPICAL_ANSWER])
+
+
 def _answer_lines(size_N: Array, completion_NE: Array, weights_NE: Array) -> Array:
     """α, β, smearing ratio and longest answer per expert, shape (E, 4); each line is shrunk to the pool's."""
     seen_NE = np.isfinite(completion_NE) & (weights_NE > 0)
     if not seen_NE.any():
-        return np.tile([np.log1p(TYPICAL_ANSWER), 0.0, 1.0, TYPICAL_ANSWER], (completion_NE.shape[1], 1))
+        return np.tile(_unknown_answer(), (completion_NE.shape[1], 1))
     weights_NE = np.where(seen_NE, weights_NE, 0.0)
     total_E = weights_NE.sum(axis=0)
     rows_E = seen_NE.sum(axis=0)

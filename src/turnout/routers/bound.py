@@ -1,0 +1,268 @@
+"""A router bound to a live pool of arms: the hot path, one decision at a time or many at once.
+
+Shape letters: N requests, X the router's experts followed by the pool's newcomers, P the pool's arms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnout.errors import ConfigError, RequestError, did_you_mean
+from turnout.features import Features, Sparse
+from turnout.prices import CostModel
+from turnout.types import Arm, Decision, Plan, Price, Request
+
+if TYPE_CHECKING:
+    from turnout.routers.router import Router
+
+_MASK = (1 << 64) - 1
+_UNKNOWN_SE = 0.5  # the largest standard deviation that a score in [0, 1] can have
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Estimates for one request, over the pool's arms; `objective` decides."""
+
+    quality: tuple[float, ...]
+    se: tuple[float, ...]
+    cost: tuple[float, ...]
+    objective: tuple[float, ...]
+
+
+class Bound:
+    """Decides for the arms of one pool. Immutable, so threads may share it; make a new one when the pool changes.
+
+    An arm's stated price overrides the router's. An arm that the router was never fitted on ranks below every fitted
+    one (its estimate is the others' mean with a standard error of 0.5) but can be explored; in a pool of such arms
+    alone the default decides, else the dearest, and the reason is `unfitted`. An abstaining router ranks experts by
+    their average on its log.
+    """
+
+    def __init__(self, router: Router, arms: Sequence[Arm], default: str | None = None) -> None:
+        """Raises ConfigError for an empty pool, a repeated id, or a default that is not in the pool."""
+        self.arms = tuple(arms)
+        self.experts = tuple(arm.id for arm in self.arms)
+        _check_pool(self.experts, default)
+        self.default = default
+        self._signals = tuple((name, router.signals[name]) for name in router.signal_names)
+        self._estimator, self._calibration, self._policy = router.estimator, router.calibration, router.policy
+        known = router.experts
+        newcomers = [arm for arm in self.arms if arm.id not in known]
+        self._newcomers = len(newcomers)
+        order_X = (*known, *(arm.id for arm in newcomers))
+        self._at = tuple(order_X.index(expert) for expert in self.experts)
+        self._known = tuple(expert in known for expert in self.experts)
+        self.fitted = any(self._known)
+        self._costs = _live_costs(router.costs, self.arms, newcomers)
+        self._ranking = self._fixed_ranking(router)
+        self.reason = "unfitted" if not self.fitted else "abstained" if router.guard.abstains else "routed"
+        self._contexts = tuple(arm.limits.context for arm in self.arms)
+        self._features = tuple(arm.limits.features for arm in self.arms)
+        self._all = tuple(range(len(self.arms)))
+        self._true = (True,) * len(self.arms)
+
+    def decide(self, request: Request, *, seed: int, explore: float = 0.0, switch_margin: float = 0.0) -> Decision:
+        """One decision. Pure: the same request and seed give the same decision.
+
+        `explore` is the chance of a uniform choice among eligible arms; it leaves a conversation alone that has an
+        eligible expert (`request.previous`), which is left only for a gain in the objective above `switch_margin`.
+        Raises RequestError where no arm is eligible.
+        """
+        features = {name: signal.transform((request.text,)) for name, signal in self._signals}
+        row = self._rows(features, (request,))[0]
+        traced = {name: values[0] for name, values in features.items() if not isinstance(values, Sparse)}
+        return self._select(request, row, traced, seed=seed, explore=explore, switch_margin=switch_margin)
+
+    def decide_many(
+        self, requests: Sequence[Request], *, seed: int = 0, explore: float = 0.0, switch_margin: float = 0.0
+    ) -> list[Decision]:
+        """A decision per request; request n has the seed `seed + n`. Raises RequestError where no arm is eligible."""
+        if not requests:
+            return []
+        texts = [request.text for request in requests]
+        features = {name: signal.transform(texts) for name, signal in self._signals}
+        dense = {name: values for name, values in features.items() if not isinstance(values, Sparse)}
+        decisions = []
+        for n, row in enumerate(self._rows(features, requests)):
+            traced = {name: values[n] for name, values in dense.items()}
+            decisions.append(
+                self._select(requests[n], row, traced, seed=seed + n, explore=explore, switch_margin=switch_margin)
+            )
+        return decisions
+
+    def _rows(self, features: Mapping[str, Features], requests: Sequence[Request]) -> list[_Row]:
+        size_N = np.array([float(request.prompt_tokens) for request in requests])
+        limits = [request.max_tokens for request in requests]
+        cap_N = None if not any(limits) else np.array([np.inf if limit is None else float(limit) for limit in limits])
+        cost_NX = self._costs.predict(size_N, cap_N)
+        take = list(self._at)
+        cost_NP = cost_NX[:, take].tolist()
+        if not self.fitted:
+            return [_Row((), (), tuple(cost), self._ranking or ()) for cost in cost_NP]
+        quality_NX, se_NX = self._calibration.apply(*self._estimator.predict(features))
+        ranking = self._ranking
+        if ranking is None:
+            objective_NX = self._policy.objective(quality_NX, cost_NX[:, : quality_NX.shape[1]])
+        else:
+            objective_NX = np.broadcast_to(np.array(ranking), (len(requests), len(ranking)))
+        if self._newcomers:
+            quality_NX, se_NX, objective_NX = _with_newcomers(
+                quality_NX, se_NX, objective_NX, self._newcomers if ranking is None else 0, self._newcomers
+            )
+        rows = zip(
+            quality_NX[:, take].tolist(), se_NX[:, take].tolist(), cost_NP, objective_NX[:, take].tolist(), strict=True
+        )
+        return [_Row(tuple(q), tuple(se), tuple(c), tuple(o)) for q, se, c, o in rows]
+
+    def _fixed_ranking(self, router: Router) -> tuple[float, ...] | None:
+        """What ranks the arms where estimates do not: per X for an abstaining router, per P for an unfitted pool."""
+        if not self.fitted:
+            dearest = [_list_price(arm.price) for arm in self.arms]
+            top = max(dearest) + 1.0
+            return tuple(
+                top if arm.id == self.default else price for arm, price in zip(self.arms, dearest, strict=True)
+            )
+        if not router.guard.abstains:
+            return None
+        ranking = router.guard.ranking
+        return (*ranking, *((min(ranking) - 1.0,) * self._newcomers))
+
+    def _select(
+        self,
+        request: Request,
+        row: _Row,
+        traced: Mapping[str, NDArray[Any]],
+        *,
+        seed: int,
+        explore: float,
+        switch_margin: float,
+    ) -> Decision:
+        eligible, refusals = self._eligible(request)
+        objective, cost = row.objective, row.cost
+        order = sorted(eligible, key=lambda i: (-objective[i], cost[i], i))
+        chosen, reason, propensity = order[0], self.reason, 1.0
+        if len(eligible) == 1:
+            reason = "only"
+        elif request.previous is not None and (kept := self._previous(request.previous, eligible)) is not None:
+            if kept != chosen and objective[chosen] - objective[kept] <= switch_margin:
+                chosen, reason = kept, "kept"
+        elif explore > 0:
+            share = explore / len(eligible)
+            drawn = _uniform(seed)
+            if drawn < explore:
+                picked = eligible[min(int(drawn / share), len(eligible) - 1)]
+                reason = reason if picked == chosen else "explored"
+                chosen = picked
+            propensity = share if chosen != order[0] else 1.0 - explore + share
+        order.remove(chosen)
+        experts = self.experts
+        flags = self._true if not refusals else tuple(expert not in refusals for expert in experts)
+        return Decision(
+            Plan(experts[chosen], tuple([experts[i] for i in order])),
+            reason,
+            experts,
+            flags,
+            row.quality,
+            row.se,
+            cost,
+            objective,
+            propensity,
+            seed,
+            traced,
+            refusals,
+        )
+
+    def _eligible(self, request: Request) -> tuple[Sequence[int], dict[str, str]]:
+        """Columns of the arms that may serve the request, and why the others may not."""
+        refusals: dict[str, str] = {}
+        needs, allow, deny = request.needs, request.allow, request.deny
+        tokens = request.prompt_tokens + (request.max_tokens or 0)
+        for i, context in enumerate(self._contexts):
+            expert = self.experts[i]
+            if allow is not None and expert not in allow:
+                refusals[expert] = "not among the allowed experts"
+            elif deny and expert in deny:
+                refusals[expert] = "denied"
+            elif (context is not None and tokens > context) or (needs and not needs <= self._features[i]):
+                refusals[expert] = self.arms[i].limits.refusal(request) or "refused"
+        if not refusals:
+            return self._all, refusals
+        eligible = [i for i, expert in enumerate(self.experts) if expert not in refusals]
+        if not eligible:
+            raise self._nobody(request, refusals)
+        return eligible, refusals
+
+    def _nobody(self, request: Request, refusals: Mapping[str, str]) -> RequestError:
+        limits = {arm.id: arm.limits.refusal(request) for arm in self.arms}
+        by_limit = {expert: why for expert, why in refusals.items() if why == limits[expert]}
+        too_long = bool(by_limit) and all(not request.needs - self._features[self.experts.index(e)] for e in by_limit)
+        listed = "; ".join(f"{expert}: {why}" for expert, why in refusals.items())
+        return RequestError(
+            f"no expert can serve this request: {listed}",
+            code="context_length_exceeded" if too_long else "no_eligible_expert",
+        )
+
+    def _previous(self, previous: str, eligible: Sequence[int]) -> int | None:
+        for i in eligible:
+            if self.experts[i] == previous:
+                return i
+        return None
+
+
+def _with_newcomers(
+    quality_NX: NDArray[Any], se_NX: NDArray[Any], objective_NX: NDArray[Any], unranked: int, newcomers: int
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    rows = len(quality_NX)
+    prior_NX = np.repeat(quality_NX.mean(axis=1, keepdims=True), newcomers, axis=1)
+    quality_NX = np.concatenate([quality_NX, prior_NX], axis=1)
+    se_NX = np.concatenate([se_NX, np.full((rows, newcomers), _UNKNOWN_SE)], axis=1)
+    if unranked:
+        last_NX = np.repeat(objective_NX.min(axis=1, keepdims=True) - 1.0, unranked, axis=1)
+        objective_NX = np.concatenate([objective_NX, last_NX], axis=1)
+    return quality_NX, se_NX, objective_NX
+
+
+def _check_pool(experts: Sequence[str], default: str | None) -> None:
+    if not experts:
+        raise ConfigError("the pool has no experts; name at least one")
+    twice = sorted({expert for expert in experts if experts.count(expert) > 1})
+    if twice:
+        raise ConfigError(f"two experts of the pool have the id {twice[0]!r}; ids must be unique")
+    if default is not None and default not in experts:
+        near = did_you_mean(default, experts)
+        raise ConfigError(f"`router.default` names no expert of the pool: {default!r}{near} pool: {', '.join(experts)}")
+
+
+def _live_costs(costs: CostModel, arms: Sequence[Arm], newcomers: Sequence[Arm]) -> CostModel:
+    """The router's cost model at the pool's stated prices, followed by the newcomers'."""
+    for arm in arms:
+        if arm.id in costs.experts and stated(arm.price) and costs.prices[costs.experts.index(arm.id)] != arm.price:
+            costs = costs.reprice(arm.id, arm.price)
+    return costs.append(costs.typical([arm.id for arm in newcomers], [arm.price for arm in newcomers]))
+
+
+def stated(price: Price) -> bool:
+    """Whether a price says anything: all zeros and not nominal is what an arm has that names none."""
+    return bool(price.input or price.output or price.nominal)
+
+
+def _list_price(price: Price) -> float:
+    """US dollars for three tokens of prompt and one of answer, per million: how dear an arm looks on the list."""
+    return 0.75 * price.input + 0.25 * price.output
+
+
+def _uniform(seed: int) -> float:
+    """A uniform number in [0, 1) from any integer: SplitMix64 (Steele, Lea and Flood, 2014).
+
+    >>> round(_uniform(1), 6) == round(_uniform(1), 6) != round(_uniform(2), 6)
+    True
+    """
+    z = (seed + 0x9E3779B97F4A7C15) & _MASK
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+    return ((z ^ (z >> 31)) >> 11) / float(1 << 53)

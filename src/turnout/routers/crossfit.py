@@ -1,0 +1,96 @@
+"""Predictions for queries whose outcomes the predictor never saw, and what routing by them would have earned.
+
+Source: cross-fitting as in Chernozhukov et al., "Double/debiased machine learning" (2018).
+Shape letters: N queries, E experts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnout.errors import ParameterError
+from turnout.estimators.base import Estimator
+from turnout.features import take
+from turnout.policies.base import Policy
+from turnout.routers.calibration import Calibration
+from turnout.routers.evidence import Evidence, Values
+from turnout.routers.guard import best_single
+from turnout.stats.folds import group_folds
+
+Array = NDArray[np.float64]
+Columns = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """Held-out predictions: `raw` as estimated, `quality` calibrated on the other folds, with standard errors."""
+
+    fold_N: NDArray[np.int64]
+    raw_NE: Array
+    quality_NE: Array
+    se_NE: Array
+    calibration: Calibration
+
+
+def cross_fit(estimator: Estimator, evidence: Evidence, folds: int, seed: int) -> CrossFit | None:
+    """Folds keep near-duplicates together; None where there are too few groups for two folds."""
+    groups = len(np.unique(evidence.groups_N))
+    if groups < 2:
+        return None
+    fold_N = group_folds(evidence.groups_N, min(folds, groups), seed)
+    raw_NE, se_NE = np.empty_like(evidence.scores_NE), np.empty_like(evidence.scores_NE)
+    for fold in range(int(fold_N.max()) + 1):
+        test_N = fold_N == fold
+        raw_NE[test_N], se_NE[test_N] = _held_out(estimator, evidence, test_N)
+    scores_NE, weights_NE = evidence.scores_NE, evidence.weights_NE
+    quality_NE, calibrated_se_NE = np.empty_like(raw_NE), np.empty_like(se_NE)
+    for fold in range(int(fold_N.max()) + 1):
+        test_N = fold_N == fold
+        calibration = Calibration.fit(raw_NE[~test_N], scores_NE[~test_N], weights_NE[~test_N])
+        quality_NE[test_N], calibrated_se_NE[test_N] = calibration.apply(raw_NE[test_N], se_NE[test_N])
+    return CrossFit(fold_N, raw_NE, quality_NE, calibrated_se_NE, Calibration.fit(raw_NE, scores_NE, weights_NE))
+
+
+def _held_out(estimator: Estimator, evidence: Evidence, test_N: NDArray[np.bool_]) -> tuple[Array, Array]:
+    train, test = np.flatnonzero(~test_N), np.flatnonzero(test_N)
+    scores_NE = evidence.scores_NE[train]
+    seen_E = np.atleast_1d(np.isfinite(scores_NE).any(axis=0))  # a rare expert may have no outcome on this side
+    tasks = None if evidence.tasks is None else [evidence.tasks[n] for n in train]
+    fitted = estimator.clone().fit(
+        take(evidence.features, train),
+        scores_NE[:, seen_E],
+        weights_NE=evidence.weights_NE[train][:, seen_E],
+        tasks=tasks,
+    )
+    mean_NE, se_NE = fitted.predict(take(evidence.features, test))
+    raw_NE = np.full((len(test), len(seen_E)), float(np.nanmean(scores_NE)))
+    raw_se_NE = np.full_like(raw_NE, 0.5)
+    raw_NE[:, seen_E], raw_se_NE[:, seen_E] = mean_NE, se_NE
+    return raw_NE, raw_se_NE
+
+
+def replay(
+    policy: Policy, found: CrossFit, cost_NE: Array, values: Values, *, baseline: int | None
+) -> tuple[Columns, Columns]:
+    """The policy's choice and the best single expert on each query, both learned on the other folds; shapes (N,)."""
+    choice_N = np.empty(len(cost_NE), dtype=np.intp)
+    baseline_N = np.empty_like(choice_N)
+    for fold in range(int(found.fold_N.max()) + 1):
+        test_N = found.fold_N == fold
+        learned = _on_other_folds(policy, found.quality_NE[~test_N], cost_NE[~test_N])
+        choice_N[test_N] = learned.choose(found.quality_NE[test_N], cost_NE[test_N])
+        single = (
+            best_single(learned, values.score_NE[~test_N], values.cost_NE[~test_N]) if baseline is None else baseline
+        )
+        baseline_N[test_N] = single
+    return choice_N, baseline_N
+
+
+def _on_other_folds(policy: Policy, quality_NE: Array, cost_NE: Array) -> Policy:
+    try:
+        return policy.clone().fit(quality_NE, cost_NE)
+    except ParameterError:  # a budget that just holds on the whole log may be out of reach without one fold
+        return policy

@@ -1,0 +1,196 @@
+"""What a log tells a router, as arrays: features, scores, weights, costs, and values for what was not observed.
+
+Shape letters: N queries, E experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnout import registry
+from turnout.errors import LogError
+from turnout.features import Features, Sparse, take
+from turnout.prices import CostModel, sizes
+from turnout.signals.base import Signal
+from turnout.stats.offpolicy import doubly_robust
+from turnout.types import Price
+
+if TYPE_CHECKING:
+    from turnout.outcomes import OutcomeLog
+
+Array = NDArray[np.float64]
+
+_LEAST_PROPENSITY = 0.02  # weights stop at 50, so that one unlikely outcome cannot outvote the rest of a log
+
+
+class Values(NamedTuple):
+    """What every expert would have scored and cost on every query, each (N, E): logged, or doubly robust."""
+
+    score_NE: Array
+    cost_NE: Array
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The scored part of a log. `propensity_NE` is None on a full matrix; `cost_NE` has NaN where nothing is known."""
+
+    experts: tuple[str, ...]
+    query_ids: list[str]
+    texts: list[str]
+    tasks: list[str] | None
+    features: dict[str, Features]
+    scores_NE: Array
+    weights_NE: Array
+    propensity_NE: Array | None
+    cost_NE: Array
+    size_N: Array
+    groups_N: NDArray[np.int64]
+
+    @property
+    def observed(self) -> NDArray[np.bool_]:
+        """Where an expert's score is known, (N, E)."""
+        return np.isfinite(self.scores_NE)
+
+    def values(self, predicted_NE: Array, expected_cost_NE: Array) -> Values:
+        """Doubly robust score and cost of every expert on every query, each (N, E); exact on a full matrix.
+
+        Predictions must be cross-fitted. Without logged propensities an outcome is taken to be missing at random,
+        with its expert's share of observed queries as the propensity.
+        """
+        score_NE = _fill(self.scores_NE, self.propensity_NE, predicted_NE)
+        known_NE = np.where(np.isfinite(self.cost_NE), self.cost_NE, expected_cost_NE)
+        observed_cost_NE = np.where(self.observed, known_NE, np.nan)
+        return Values(score_NE, _fill(observed_cost_NE, self.propensity_NE, expected_cost_NE))
+
+
+def _fill(observed_NE: Array, propensity_NE: Array | None, predicted_NE: Array) -> Array:
+    rows = len(observed_NE)
+    columns = [
+        doubly_robust(np.full(rows, e, dtype=np.intp), observed_NE, propensity_NE, predicted_NE)
+        for e in range(observed_NE.shape[1])
+    ]
+    return np.stack(columns, axis=1)
+
+
+def gather(
+    log: OutcomeLog, wanted: Sequence[str], prices: Mapping[str, Price], fitted: Mapping[str, Signal] | None = None
+) -> tuple[Evidence, dict[str, Signal]]:
+    """Arrays of the queries and experts that have scores, and the fitted signals. Raises LogError where none has.
+
+    `fitted` signals are taken as they are, the others are learned from all texts (never from scores).
+    """
+    signals, features = read_signals(log, wanted, fitted)
+    scores_NE = log.matrix("score")
+    rows = np.flatnonzero(np.isfinite(scores_NE).any(axis=1) & complete(features, len(log)))
+    if not len(rows):
+        raise LogError(f"no query has both a score and the signals {', '.join(wanted)}; nothing to fit")
+    columns = np.flatnonzero(np.isfinite(scores_NE[rows]).any(axis=0))
+    cut = np.ix_(rows, columns)
+    scores_NE = scores_NE[cut]
+    propensity_NE = _propensities(log, scores_NE, cut)
+    experts = tuple(log.experts[e] for e in columns)
+    texts = log.texts
+    tasks = log.tasks
+    return (
+        Evidence(
+            experts=experts,
+            query_ids=[log.query_ids[n] for n in rows],
+            texts=[texts[n] for n in rows],
+            tasks=None if tasks is None else [tasks[n] for n in rows],
+            features=take(features, rows),
+            scores_NE=scores_NE,
+            weights_NE=_weights(scores_NE, propensity_NE if log.has("propensity") else None),
+            propensity_NE=propensity_NE,
+            cost_NE=logged_costs(log, prices)[cut],
+            size_N=prompt_sizes(log)[rows],
+            groups_N=log.groups()[rows],
+        ),
+        signals,
+    )
+
+
+def read_signals(
+    log: OutcomeLog, wanted: Sequence[str], fitted: Mapping[str, Signal] | None = None
+) -> tuple[dict[str, Signal], dict[str, Features]]:
+    """The wanted signals and their features: computed from texts, or the stored values of a log without text."""
+    fitted = fitted or {}
+    if log.has_text:
+        texts = log.texts
+        signals = {n: fitted[n] if n in fitted else registry.create("signal", n).fit(texts) for n in wanted}
+        return signals, {name: signal.transform(texts) for name, signal in signals.items()}
+    stored = log.signals()
+    missing = [name for name in wanted if name not in stored]
+    if missing:
+        raise LogError(
+            f"the log has no prompts and no column `signal.{missing[0]}`; stored signals: {', '.join(stored) or 'none'}"
+        )
+    signals = {n: fitted[n] if n in fitted else registry.create("signal", n).fit([]) for n in wanted}
+    return signals, {name: stored[name] for name in wanted}
+
+
+def complete(features: Mapping[str, Features], rows: int) -> NDArray[np.bool_]:
+    """Queries for which every signal has a value, shape (N,)."""
+    whole_N = np.ones(rows, dtype=bool)
+    for values in features.values():
+        if not isinstance(values, Sparse):
+            whole_N &= np.isfinite(values).all(axis=1)
+    return whole_N
+
+
+def prompt_sizes(log: OutcomeLog) -> Array:
+    """Tokens of each prompt, shape (N,): from its text, else the mean of the logged counts, else 0."""
+    if log.has_text:
+        return sizes(log.texts)
+    if not log.has("prompt_tokens"):
+        return np.zeros(len(log))
+    counts_NE = log.matrix("prompt_tokens")
+    seen_NE = np.isfinite(counts_NE)
+    return np.asarray(np.where(seen_NE, counts_NE, 0.0).sum(axis=1) / np.maximum(seen_NE.sum(axis=1), 1))
+
+
+def logged_costs(log: OutcomeLog, prices: Mapping[str, Price]) -> Array:
+    """What each outcome cost, (N, E): a known price × logged tokens, else the logged cost, else NaN."""
+    cost_NE = log.matrix("cost") if log.has("cost") else np.full((len(log), len(log.experts)), np.nan)
+    if not (log.has("prompt_tokens") and log.has("completion_tokens")):
+        return cost_NE
+    prompt_NE, completion_NE = log.matrix("prompt_tokens"), log.matrix("completion_tokens")
+    for e, name in enumerate(log.experts):
+        if name in prices:
+            priced_N = (prices[name].input * prompt_NE[:, e] + prices[name].output * completion_NE[:, e]) / 1e6
+            cost_NE[:, e] = np.where(np.isfinite(priced_N), priced_N, cost_NE[:, e])
+    return cost_NE
+
+
+def fit_costs(log: OutcomeLog, evidence: Evidence, prices: Mapping[str, Price]) -> CostModel:
+    """The cost model of the evidence's experts, from every outcome of the log (scored or not)."""
+    some = log.only(evidence.experts)
+    return CostModel.fit(
+        evidence.experts,
+        prompt_sizes(some),
+        prices=prices,
+        cost_NE=some.matrix("cost") if some.has("cost") else None,
+        prompt_NE=some.matrix("prompt_tokens") if some.has("prompt_tokens") else None,
+        completion_NE=some.matrix("completion_tokens") if some.has("completion_tokens") else None,
+    )
+
+
+def _propensities(log: OutcomeLog, scores_NE: Array, cut: tuple[NDArray[np.intp], ...]) -> Array | None:
+    observed_NE = np.isfinite(scores_NE)
+    if log.has("propensity"):
+        return np.where(observed_NE, log.matrix("propensity")[cut], np.nan)
+    if observed_NE.all():
+        return None
+    return np.where(observed_NE, observed_NE.mean(axis=0), np.nan)
+
+
+def _weights(scores_NE: Array, propensity_NE: Array | None) -> Array:
+    observed_NE = np.isfinite(scores_NE)
+    if propensity_NE is None:
+        return observed_NE.astype(np.float64)
+    certain_NE = np.where(np.isfinite(propensity_NE), propensity_NE, 1.0)
+    return np.where(observed_NE, 1.0 / np.maximum(certain_NE, _LEAST_PROPENSITY), 0.0)

@@ -1,0 +1,173 @@
+"""From a log to the parts of a router: estimates, calibration, policy, costs and the guard's verdict.
+
+Shape letters: N queries, E experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnout import __version__, registry
+from turnout.errors import LogError, UnknownNameError
+from turnout.estimators.base import Estimator
+from turnout.policies.base import Policy
+from turnout.prices import CostModel
+from turnout.routers.calibration import Calibration
+from turnout.routers.crossfit import cross_fit, replay
+from turnout.routers.evidence import Evidence, Values
+from turnout.routers.guard import Guard, best_single, judge, price_of_quality
+from turnout.stats.bootstrap import paired_bootstrap
+
+if TYPE_CHECKING:
+    from turnout.outcomes import OutcomeLog
+
+Array = NDArray[np.float64]
+
+
+def fit_decisions(
+    evidence: Evidence,
+    estimator: Estimator,
+    policy: Policy,
+    costs: CostModel,
+    *,
+    folds: int,
+    seed: int,
+    guard: bool,
+    baseline: str | None,
+) -> tuple[Calibration, Guard, dict[str, Any]]:
+    """Calibrate, fit `policy` in place on held-out predictions, and judge it. Also returns the table of figures."""
+    if baseline is not None and baseline not in evidence.experts:
+        raise UnknownNameError("baseline expert", baseline, evidence.experts)
+    cost_NE = costs.predict(evidence.size_N)
+    found = cross_fit(estimator, evidence, folds, seed)
+    if found is None:
+        return _without_evidence(evidence, policy, cost_NE, guard, baseline)
+    policy.fit(found.quality_NE, cost_NE)
+    values = evidence.values(found.quality_NE, cost_NE)
+    fixed = None if baseline is None else evidence.experts.index(baseline)
+    choice_N, baseline_N = replay(policy, found, cost_NE, values, baseline=fixed)
+    lam = price_of_quality(policy, found.quality_NE, cost_NE)
+    (gain, low, high), support = judge(choice_N, baseline_N, evidence, values, lam=lam, seed=seed)
+    single = best_single(policy, *values) if fixed is None else fixed
+    verdict = Guard(
+        enabled=guard,
+        passed=bool(low > 0),
+        baseline=evidence.experts[single],
+        gain=gain,
+        low=low,
+        high=high,
+        lam=lam,
+        groups=len(np.unique(evidence.groups_N)),
+        support=support,
+        ranking=_ranking(policy, values, single),
+    )
+    return found.calibration, verdict, figures(evidence, values, choice_N, baseline_N, seed=seed)
+
+
+def _without_evidence(
+    evidence: Evidence, policy: Policy, cost_NE: Array, guard: bool, baseline: str | None
+) -> tuple[Calibration, Guard, dict[str, Any]]:
+    """One group of queries proves nothing: estimates stay uncalibrated and the guard fails."""
+    mean_E = np.nanmean(evidence.scores_NE, axis=0)
+    values = Values(np.where(evidence.observed, evidence.scores_NE, mean_E), cost_NE)
+    policy.fit(*values)
+    single = best_single(policy, *values) if baseline is None else evidence.experts.index(baseline)
+    nan = float("nan")
+    verdict = Guard(
+        guard, False, evidence.experts[single], nan, nan, nan, price_of_quality(policy, *values),
+        1, 0, _ranking(policy, values, single),
+    )  # fmt: skip
+    return Calibration.identity(len(evidence.experts)), verdict, {}
+
+
+def _ranking(policy: Policy, values: Values, first: int) -> tuple[float, ...]:
+    """The policy's objective for each expert's averages, with `first` lifted to the top."""
+    objective_E = policy.objective(values.score_NE.mean(axis=0)[None], values.cost_NE.mean(axis=0)[None])[0].astype(
+        np.float64
+    )
+    objective_E[first] = max(float(objective_E.max()), float(objective_E[first]))
+    others_E = np.delete(objective_E, first)
+    if len(others_E) and others_E.max() >= objective_E[first]:
+        objective_E[first] = float(others_E.max()) + 1e-9
+    return tuple(objective_E.tolist())
+
+
+def figures(
+    evidence: Evidence, values: Values, choice_N: NDArray[np.intp], baseline_N: NDArray[np.intp], *, seed: int
+) -> dict[str, Any]:
+    """Held-out quality and cost per request of the router and its rivals, with the experts' shares of requests."""
+    rows = np.arange(len(choice_N))
+    value_NE, cost_NE = values
+    mean_cost_E = cost_NE.mean(axis=0)
+
+    def row(columns_N: NDArray[np.intp], name: str | None = None) -> dict[str, Any]:
+        quality_N = value_NE[rows, columns_N]
+        interval = paired_bootstrap(quality_N, evidence.groups_N, seed=seed)
+        return {
+            "expert": name,
+            "quality": interval.mean,
+            "low": interval.low,
+            "high": interval.high,
+            "cost": float(cost_NE[rows, columns_N].mean()),
+        }
+
+    def one(column: int) -> dict[str, Any]:
+        return row(np.full(len(rows), column, dtype=np.intp), evidence.experts[column])
+
+    table = {
+        "router": row(choice_N),
+        "best single": row(baseline_N, evidence.experts[int(np.bincount(baseline_N).argmax())]),
+        "best quality": one(int(value_NE.mean(axis=0).argmax())),
+        "cheapest": one(int(mean_cost_E.argmin())),
+        "dearest": one(int(mean_cost_E.argmax())),
+    }
+    if evidence.observed.all():
+        table["oracle"] = row(np.lexsort((cost_NE, -value_NE), axis=1)[:, 0].astype(np.intp))
+    shares_E = np.bincount(choice_N, minlength=len(evidence.experts)) / len(rows)
+    return {"table": table, "shares": dict(zip(evidence.experts, shares_E.tolist(), strict=True))}
+
+
+def describe_fit(log: OutcomeLog, evidence: Evidence, found: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The router's summary: what it was fitted on, by which version, and the held-out figures."""
+    dropped: Sequence[str] = [name for name in log.experts if name not in evidence.experts]
+    return {
+        "versions": {"turnout": __version__, "numpy": np.__version__},
+        "log": {
+            "fingerprint": log.fingerprint(),
+            "queries": len(evidence.query_ids),
+            "groups": len(np.unique(evidence.groups_N)),
+            "experts": list(evidence.experts),
+            "outcomes": int(evidence.observed.sum()),
+            "full": bool(evidence.observed.all()),
+            "without_score": list(dropped),
+        },
+        "seed": seed,
+        "held_out": found,
+    }
+
+
+def default_policy() -> Policy:
+    """Best quality, whatever it costs; equal quality goes to the cheaper."""
+    made: Policy = registry.create("policy", "utility", lam=0.0)
+    return made
+
+
+def default_estimator(log: OutcomeLog) -> Estimator:
+    """The average over all signals; on a log without text, over the signals that it stores. Raises LogError."""
+    if log.has_text:
+        made: Estimator = registry.create("estimator", "average")
+        return made
+    stored = tuple(log.signals())
+    if not stored:
+        raise LogError(
+            "the log has neither prompts nor stored signals (`signal.<name>`); nothing can tell queries apart"
+        )
+    members = [registry.create("estimator", "ridge", on=stored)]
+    if "embedding" in stored:
+        members.append(registry.create("estimator", "prototype"))
+    average: Estimator = registry.create("estimator", "average", members=tuple(members))
+    return average

@@ -1,0 +1,136 @@
+"""Never worse than the best single expert: the router routes only where held-out evidence says that it gains.
+
+Shape letters: N queries, E experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnout.policies.base import Policy
+from turnout.routers.evidence import Evidence, Values
+from turnout.stats.bootstrap import paired_bootstrap
+
+Array = NDArray[np.float64]
+Columns = NDArray[np.intp]
+
+_SUPPORT = 20  # groups of queries below which a bootstrap interval is not believed
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The paired gain in utility over the best single expert, with its 95 % interval, and what follows from it.
+
+    Utility is `quality − lam · cost`: `lam` is the policy's own λ, or for a policy without one the λ at which
+    maximising utility spends as much as the policy does. The baseline is the expert that the same policy would take
+    for all queries, knowing only average quality and cost on the training folds, and within the same budget.
+    `ranking` is that average utility per expert; an abstaining router follows it.
+    """
+
+    enabled: bool
+    passed: bool
+    baseline: str
+    gain: float
+    low: float
+    high: float
+    lam: float
+    groups: int
+    support: int
+    ranking: tuple[float, ...]
+
+    @property
+    def abstains(self) -> bool:
+        """Whether every request goes to the baseline."""
+        return self.enabled and not self.passed
+
+    def words(self) -> str:
+        """The verdict in plain words."""
+        if not np.isfinite(self.low):
+            reason = f"{self.groups} groups of queries with {self.support} outcomes of its own choices are too few"
+            verdict = "abstains" if self.enabled else "routes unguarded"
+            return f"{verdict}: {reason} to show a gain over always asking {self.baseline}"
+        gained = f"{self.gain:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
+        if self.passed:
+            return f"routes: on held-out queries it gains {gained} over always asking {self.baseline}"
+        shown = f"the gain over always asking {self.baseline}, {gained}, is not clear of zero"
+        if self.enabled:
+            return f"abstains: {shown}, so every request goes to {self.baseline}"
+        return f"routes unguarded: {shown}"
+
+    def state(self) -> dict[str, Any]:
+        """Plain values; NaN becomes None."""
+        values = asdict(self)
+        return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in values.items()}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Guard:
+        """The inverse of `state`."""
+        values: dict[str, Any] = {k: float("nan") if v is None else v for k, v in state.items()}
+        return cls(**{**values, "ranking": tuple(state["ranking"])})
+
+
+def judge(
+    choice_N: Columns, baseline_N: Columns, evidence: Evidence, values: Values, *, lam: float, seed: int
+) -> tuple[tuple[float, float, float], int]:
+    """Mean gain with its interval, and the number of queries where the choice differed and its outcome was seen.
+
+    The interval is NaN where there are fewer than 20 groups, or where choices differ but were hardly ever observed.
+    """
+    rows = np.arange(len(choice_N))
+    utility_NE = values.score_NE - lam * values.cost_NE
+    gain_N = utility_NE[rows, choice_N] - utility_NE[rows, baseline_N]
+    differs_N = choice_N != baseline_N
+    support = int((differs_N & evidence.observed[rows, choice_N]).sum())
+    if not differs_N.any():
+        return (0.0, 0.0, 0.0), support
+    if len(np.unique(evidence.groups_N)) < _SUPPORT or support < min(_SUPPORT, int(differs_N.sum())):
+        return (float(gain_N.mean()), float("nan"), float("nan")), support
+    interval = paired_bootstrap(gain_N, evidence.groups_N, seed=seed)
+    return (interval.mean, interval.low, interval.high), support
+
+
+def best_single(policy: Policy, value_NE: Array, cost_NE: Array) -> int:
+    """The one expert the policy would take for all queries, knowing only averages and keeping to its own budget."""
+    quality_E, cost_E = value_NE.mean(axis=0), cost_NE.mean(axis=0)
+    within_E = affordable(policy, cost_E)
+    if not within_E.any():
+        return int(cost_E.argmin())
+    return int(policy.choose(quality_E[None], cost_E[None], within_E[None])[0])
+
+
+def affordable(policy: Policy, cost_E: Array) -> NDArray[np.bool_]:
+    """Experts that may serve every query without breaking the policy's budget or share of strong calls."""
+    budget, share = getattr(policy, "dollars_per_1k", None), getattr(policy, "strong_share", None)
+    if budget is not None:
+        return np.asarray(1000 * cost_E <= budget * (1 + 1e-9))
+    strong = getattr(policy, "strong_", None)
+    if share is not None and share < 1 and isinstance(strong, int):
+        return np.asarray(np.arange(len(cost_E)) != strong)
+    return np.ones(len(cost_E), dtype=bool)
+
+
+def price_of_quality(policy: Policy, quality_NE: Array, cost_NE: Array) -> float:
+    """The policy's λ, in score per US dollar; without one, the λ at which best utility spends as the policy does."""
+    own: Sequence[object] = (getattr(policy, "lam_", None), getattr(policy, "lam", None))
+    for value in own:
+        if isinstance(value, (int, float, np.floating)):
+            return float(value)
+    rows = np.arange(len(quality_NE))
+    spend = float(cost_NE[rows, policy.choose(quality_NE, cost_NE)].mean())
+    low, high = 0.0, 1.0 / max(float(np.ptp(cost_NE)), 1e-12) * 1e3
+    if _spend(low, quality_NE, cost_NE) <= spend:
+        return low
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if _spend(middle, quality_NE, cost_NE) > spend else (low, middle)
+    return high
+
+
+def _spend(lam: float, quality_NE: Array, cost_NE: Array) -> float:
+    choice_N = (quality_NE - lam * cost_NE).argmax(axis=1)
+    return float(cost_NE[np.arange(len(choice_N)), choice_N].mean())
