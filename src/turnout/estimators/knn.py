@@ -55,7 +55,7 @@ class KNN(Estimator):
 
     def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
         x_ND = _unit(dense(features[self.signal], self.signal))
-        parts = [self._near(x_ND[start : start + CHUNK]) for start in range(0, len(x_ND), CHUNK)]
+        parts = [self._near(x_ND[start : start + CHUNK]) for start in range(0, max(len(x_ND), 1), CHUNK)]
         return np.concatenate([mean for mean, _ in parts]), np.concatenate([se for _, se in parts])
 
     def _near(self, x_ND: Floats) -> tuple[Floats, Floats]:

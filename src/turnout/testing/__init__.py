@@ -1,0 +1,1 @@
+"""Public aids for tests: the contract battery, scripted experts, clocks."""

@@ -1,0 +1,35 @@
+"""The contract battery over everything registered; a new file in a room is covered without an edit here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from turnout import registry
+from turnout.testing import contracts
+
+KINDS = ("signal", "estimator", "policy")
+CASES = [
+    pytest.param(kind, name, check, id=f"{kind}-{name}-{check}")
+    for kind in KINDS
+    for name in registry.names(kind)
+    for check, _ in contracts.checks(kind)
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "check"), CASES)
+def test_contract(kind: str, name: str, check: str) -> None:
+    make: Any = registry.get(kind, name)
+    reason = contracts.KNOWN_FAILURES.get((kind, name, check))
+    if reason is None:
+        dict(contracts.checks(kind))[check](make)
+        return
+    with pytest.raises(AssertionError):
+        dict(contracts.checks(kind))[check](make)
+
+
+def test_known_failures_are_about_registered_parts_and_checks() -> None:
+    for kind, name, check in contracts.KNOWN_FAILURES:
+        assert name in registry.names(kind)
+        assert check in dict(contracts.checks(kind))
