@@ -35,7 +35,7 @@ def best_single(train: Table) -> int:
     return int(np.lexsort((cost_E, -mean_E))[0])
 
 
-def one_hot(choice_N: NDArray[np.integer[Any]], experts: int) -> Floats:
+def one_hot(choice_N: NDArray[np.integer[Any]] | list[int], experts: int) -> Floats:
     """Certain choices as chances, shape (N, E)."""
     return np.asarray(np.eye(experts)[choice_N])
 

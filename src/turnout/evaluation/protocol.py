@@ -5,7 +5,7 @@ Shape letters: N queries, E experts, P operating points (multipliers λ), S seed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,10 +16,10 @@ from turnout.errors import LogError
 from turnout.evaluation import metrics
 from turnout.evaluation.baselines import BASELINES, Baseline, one_hot
 from turnout.evaluation.pairs import pair_figures, pair_of
-from turnout.evaluation.results import Evaluation, Measured, Point, tabulate
+from turnout.evaluation.results import DRAWS, Evaluation, Measured, Point, tabulate
 from turnout.evaluation.tables import Table
 from turnout.features import Floats
-from turnout.stats import group_folds
+from turnout.stats import Interval, bootstrap_counts, group_folds, paired_bootstrap
 
 if TYPE_CHECKING:
     from turnout.outcomes import OutcomeLog
@@ -68,24 +68,60 @@ def as_fitted() -> Rule:
 
 
 def within(budget: Callable[[Table], float], suffix: str, note: str) -> Rule:
-    """Best quality where the training side's cross-fitted choices spend at most `budget(train)` dollars a request."""
+    """Best quality where the training side's cross-fitted choices spend at most `budget(train)` dollars a request.
+
+    The spend's standard error is added before it is held against the budget, so that a small log is more careful.
+    """
 
     def choose(estimates: Estimates, train: Table, test: Table) -> Index:  # noqa: ARG001 - a rule sees both sides
         if estimates.train_cost_NE is None or estimates.test_cost_NE is None or train.spend_NE is None:
             raise LogError("a budget needs costs, and this log has none")
         lambdas = metrics.lambda_grid(estimates.train_quality_NE, estimates.train_cost_NE, 200)
         choice_NP = metrics.sweep(estimates.train_quality_NE, estimates.train_cost_NE, lambdas)
-        spend_P = np.take_along_axis(train.spend_NE, choice_NP, axis=1).mean(axis=0)
-        affordable = np.flatnonzero(spend_P <= budget(train))
-        p = int(affordable[0]) if len(affordable) else len(lambdas) - 1
+        spend_NP = np.take_along_axis(train.spend_NE, choice_NP, axis=1)
+        careful_P = spend_NP.mean(axis=0) + spend_NP.std(axis=0) / np.sqrt(len(train))
+        affordable = np.flatnonzero(careful_P <= budget(train))
+        if not len(affordable):
+            return np.asarray(estimates.test_cost_NE.argmin(axis=1))
+        p = int(affordable[0])
         return metrics.sweep(estimates.test_quality_NE, estimates.test_cost_NE, lambdas[p : p + 1])[:, 0]
 
     return Rule(suffix, note, choose)
 
 
+@dataclass(frozen=True)
+class Split:
+    """Training and test rows of one repetition; a repetition may have several splits (folds), told by `seed`."""
+
+    seed: int
+    train_I: Index
+    test_I: Index
+
+
+def folds(table: Table, k: int = 5, seeds: Sequence[int] = (0, 1, 2, 3, 4)) -> list[Split]:
+    """k-fold cross-validation, repeated: every query is tested once per seed, near-duplicates together."""
+    splits = []
+    for seed in seeds:
+        fold_N = group_folds(table.group_N, k, seed)
+        splits += [Split(seed, np.flatnonzero(fold_N != f), np.flatnonzero(fold_N == f)) for f in range(k)]
+    return splits
+
+
+def few_labels(table: Table, labels: int, seeds: Sequence[int] = (0, 1, 2, 3, 4)) -> list[Split]:
+    """About `labels` queries drawn at random to learn from, all others to test; near-duplicates together."""
+    splits = []
+    for seed in seeds:
+        size_G = np.bincount(table.group_N)
+        order_G = np.random.default_rng(seed).permutation(len(size_G))
+        taken_G = order_G[np.cumsum(size_G[order_G]) <= labels]
+        train_N = np.isin(table.group_N, taken_G)
+        splits.append(Split(seed, np.flatnonzero(train_N), np.flatnonzero(~train_N)))
+    return splits
+
+
 @dataclass
 class _Tally:
-    """Sums over seeds of one row."""
+    """Sums of one row over repetitions."""
 
     note: str
     value_N: Floats
@@ -98,13 +134,14 @@ class _Tally:
 
 @dataclass
 class _Run:
-    """Everything gathered over folds and seeds."""
+    """Everything gathered over splits. `tested` counts how often each query was tested."""
 
     log: OutcomeLog
     table: Table
     methods: Sequence[Method]
     rules: Sequence[Rule]
     baselines: Sequence[Baseline]
+    tested_N: Floats
     rows: dict[str, _Tally] = field(default_factory=dict)
     curve_P2: Floats = field(default_factory=lambda: np.zeros((POINTS, 2)))
     wishes: dict[str, dict[int, Floats]] = field(default_factory=dict)
@@ -121,56 +158,98 @@ class _Run:
         return row
 
 
+@dataclass(frozen=True)
+class Study:
+    """An evaluation with the outcomes per query behind it, for comparisons that the table does not make."""
+
+    evaluation: Evaluation
+    measured: Mapping[str, Measured]
+    table: Table
+
+    def difference(self, better: str, worse: str) -> Interval:
+        """Paired difference in score of two rows."""
+        difference_N = self.measured[better].value_N - self.measured[worse].value_N
+        return paired_bootstrap(difference_N, self.table.group_N, seed=0, draws=DRAWS)
+
+    def cost_ratio(self, row: str, other: str) -> Interval:
+        """Spend of one row as a part of another's. Raises LogError where the log has no costs."""
+        spend_N, base_N = self.measured[row].spend_N, self.measured[other].spend_N
+        if spend_N is None or base_N is None:
+            raise LogError("a cost ratio needs costs, and this log has none")
+        seen_N = np.isfinite(spend_N) & np.isfinite(base_N)
+        spend_N, base_N = spend_N[seen_N], base_N[seen_N]
+        draws = [float(c @ spend_N / (c @ base_N)) for c in bootstrap_counts(self.table.group_N[seen_N], seed=0)]
+        low, high = np.quantile(draws, [0.025, 0.975])
+        return Interval(float(spend_N.sum() / base_N.sum()), float(low), float(high))
+
+
+def study(
+    methods: Sequence[Method],
+    log: OutcomeLog,
+    splits: Sequence[Split],
+    *,
+    protocol: str = "",
+    rules: Sequence[Rule] | None = None,
+    baselines: Sequence[Baseline] = BASELINES,
+    progress: Callable[[int, int], None] | None = None,
+) -> Study:
+    """Measure methods and baselines on the same splits.
+
+    The first method is the subject: plots and calibration are its own. `progress(done, total)` is called per split.
+    """
+    table = Table.of(log)
+    run = _Run(log, table, methods, rules or (as_fitted(),), baselines, np.zeros(len(table)))
+    for done, split in enumerate(splits, start=1):
+        run.tested_N[split.test_I] += 1
+        _one_split(run, split)
+        if progress:
+            progress(done, len(splits))
+    return _study(run, protocol, splits)
+
+
 def crossval(
     methods: Sequence[Method],
     log: OutcomeLog,
     *,
-    folds: int = 5,
+    k: int = 5,
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     rules: Sequence[Rule] | None = None,
     baselines: Sequence[Baseline] = BASELINES,
     progress: Callable[[int, int], None] | None = None,
-) -> Evaluation:
-    """Evaluate methods beside the baselines, each query tested once per seed, near-duplicates together.
-
-    The first method is the subject: plots and calibration are its own. `progress(done, total)` is called per fold.
-    """
-    run = _Run(log, Table.of(log), methods, rules or (as_fitted(),), baselines)
-    total, done = len(seeds) * folds, 0
-    for seed in seeds:
-        fold_N = group_folds(run.table.group_N, folds, seed)
-        for fold in range(folds):
-            _one_fold(run, np.flatnonzero(fold_N != fold), np.flatnonzero(fold_N == fold), seed)
-            done += 1
-            if progress:
-                progress(done, total)
-    return _evaluation(run, len(seeds), folds)
+) -> Study:
+    """`study` by k-fold cross-validation, repeated for each seed."""
+    protocol = (
+        f"{k}-fold cross-validation by groups of near-duplicates, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}: "
+        "every query is tested once per seed"
+    )
+    splits = folds(Table.of(log), k, seeds)
+    return study(methods, log, splits, protocol=protocol, rules=rules, baselines=baselines, progress=progress)
 
 
-def _one_fold(run: _Run, train_I: Index, test_I: Index, seed: int) -> None:
-    train, test = run.table.rows(train_I), run.table.rows(test_I)
+def _one_split(run: _Run, split: Split) -> None:
+    train, test, test_I = run.table.rows(split.train_I), run.table.rows(split.test_I), split.test_I
     for place, method in enumerate(run.methods):
-        estimates = method(run.log, train_I, test_I, seed)
+        estimates = method(run.log, split.train_I, test_I, split.seed)
         for rule in run.rules:
             choice_N = rule.choose(estimates, train, test)
             name = f"{method.name} {rule.suffix}".strip()
             row = run.add(name, rule.note or method.note, test_I, one_hot(choice_N, len(run.table.experts)))
             row.predicted.append(metrics.chosen(estimates.test_quality_NE, choice_N))
             row.scored.append(metrics.chosen(test.score_NE, choice_N))
-        run.rows[f"{method.name} {run.rules[0].suffix}".strip()].aiq.append(
-            _curve(run, estimates, train, test, place == 0)
-        )
+        name = f"{method.name} {run.rules[0].suffix}".strip()
+        run.rows[name].aiq.append(_curve(run, estimates, train, test, place == 0))
         weak, strong = pair_of(run.table)
-        wish_N = run.wishes.setdefault(method.name, {}).setdefault(seed, np.zeros(len(run.table)))
+        wish_N = run.wishes.setdefault(method.name, {}).setdefault(split.seed, np.zeros(len(run.table)))
         wish_N[test_I] = estimates.test_quality_NE[:, strong] - estimates.test_quality_NE[:, weak]
+    _baselines(run, train, test, test_I)
+
+
+def _baselines(run: _Run, train: Table, test: Table, test_I: Index) -> None:
     for baseline in run.baselines:
         share_NE = baseline.choose(train, test)
         if share_NE is None:
             continue
-        row = run.add(baseline.name, baseline.note, test_I, share_NE)
-        if test.spend_NE is not None:
-            point = np.array([[(share_NE * m).sum(axis=1).mean()] for m in (test.spend_NE, test.value_NE)])
-            row.aiq.append(metrics.area(point[0], point[1], *_cost_range(train)))
+        run.add(baseline.name, baseline.note, test_I, share_NE)
     if test.spend_NE is not None and train.spend_NE is not None:
         vertices = metrics.hull(train.spend_NE.mean(axis=0), train.value_NE.mean(axis=0))
         ends = (test.spend_NE.mean(axis=0), test.value_NE.mean(axis=0))
@@ -200,38 +279,40 @@ def _cost_range(train: Table) -> tuple[float, float]:
     return float(mean_E.min()), float(mean_E.max())
 
 
-def _evaluation(run: _Run, seeds: int, folds: int) -> Evaluation:
-    table, first = run.table, run.methods[0]
-    measured = [_measured(name, row, len(table) * seeds, seeds, table) for name, row in run.rows.items()]
+def _study(run: _Run, protocol: str, splits: Sequence[Split]) -> Study:
+    table = run.table
+    measured = [_measured(run, name, row) for name, row in run.rows.items()]
     subject = next(iter(run.rows.values()))
-    return Evaluation(
+    by_seed: dict[int, list[Index]] = {}
+    for split in splits:
+        by_seed.setdefault(split.seed, []).append(split.test_I)
+    wishes = {name: list(wish.values()) for name, wish in run.wishes.items()}
+    evaluation = Evaluation(
         title="",
-        subject=first.name,
+        subject=run.methods[0].name,
         facts=facts(table),
-        protocol=(
-            f"{folds}-fold cross-validation by groups of near-duplicates, repeated for {seeds} seed"
-            f"{'s' if seeds > 1 else ''}; every query is tested once per seed. 95 % intervals: paired cluster "
-            "bootstrap over the groups. λ and hull vertices are fixed on the training side."
-        ),
+        protocol=protocol,
         rows=tabulate(measured, table.group_N, table.experts),
-        curve=_points(run.curve_P2 / (len(table) * seeds)),
+        curve=_points(run.curve_P2 / run.tested_N.sum()),
         singles=_singles(table),
         calibration=tuple(metrics.reliability(np.concatenate(subject.predicted), np.concatenate(subject.scored))),
-        pair=pair_figures(table, {name: list(by_seed.values()) for name, by_seed in run.wishes.items()}),
+        pair=pair_figures(table, wishes, [np.concatenate(tests) for tests in by_seed.values()]),
         aiq_singles=float(np.mean(run.aiq_singles)) if run.aiq_singles else None,
         remarks=_remarks(table),
     )
+    return Study(evaluation, {entry.name: entry for entry in measured}, table)
 
 
-def _measured(name: str, row: _Tally, weight: float, seeds: int, table: Table) -> Measured:
+def _measured(run: _Run, name: str, row: _Tally) -> Measured:
     bins = metrics.reliability(np.concatenate(row.predicted), np.concatenate(row.scored)) if row.predicted else []
     aiq = float(np.mean(row.aiq)) if row.aiq else float("nan")
+    times_N = np.where(run.tested_N > 0, run.tested_N, np.nan)
     return Measured(
         name=name,
         note=row.note,
-        value_N=row.value_N / seeds,
-        spend_N=None if table.spend_NE is None else row.spend_N / seeds,
-        share_E=row.share_E / weight,
+        value_N=row.value_N / times_N,
+        spend_N=None if run.table.spend_NE is None else row.spend_N / times_N,
+        share_E=row.share_E / run.tested_N.sum(),
         aiq=aiq if np.isfinite(aiq) else None,
         ece=metrics.calibration_error(bins) if bins else None,
     )

@@ -1,0 +1,203 @@
+"""The quality bars that the product holds itself to, on public tables: wanted, measured, pass or miss.
+
+Every figure comes from queries that the router never saw. Budgets are met by λ chosen on cross-fitted estimates of the
+training side; nothing is chosen on the test side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from turnout.errors import UnknownNameError
+from turnout.evaluation import datasets
+from turnout.evaluation.baselines import BASELINES, Baseline, best_single, one_hot
+from turnout.evaluation.pairs import LENGTH
+from turnout.evaluation.protocol import Method, Rule, Study, as_fitted, crossval, few_labels, study, within
+from turnout.evaluation.results import REFERENCE, Evaluation, PairRow
+from turnout.evaluation.tables import Table
+from turnout.features import Floats
+from turnout.stats import Interval
+
+if TYPE_CHECKING:
+    from turnout.outcomes import OutcomeLog
+
+Progress = Callable[[int, int], None] | None
+Seeds = Sequence[int]
+MMLU_LABELS = 1500
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar. `gap` is measured − wanted in the direction that is better, so a miss is negative."""
+
+    claim: str
+    wanted: str
+    measured: Interval
+    passed: bool
+    gap: float
+    note: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "claim": self.claim,
+            "wanted": self.wanted,
+            "measured": self.measured._asdict(),
+            "passed": self.passed,
+            "gap": self.gap,
+            "note": self.note,
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One table's evaluation and bars."""
+
+    name: str
+    evaluation: Evaluation
+    bars: tuple[Bar, ...]
+
+
+def run(
+    name: str, data: Path, methods: Sequence[Method], *, seeds: Seeds = (0, 1, 2, 3, 4), progress: Progress = None
+) -> Outcome:
+    """Measure one of BENCHES with the table in `data`; the bars are for the first method."""
+    if name not in BENCHES:
+        raise UnknownNameError("bench", name, BENCHES)
+    log = datasets.load(name, data)
+    entry = next(known for known in datasets.DATASETS if known.name == name)
+    found, bars = BENCHES[name](log, methods, seeds, progress)
+    facts = {**found.evaluation.facts, "source": entry.source, "licence": entry.licence, "cost": entry.cost}
+    evaluation = replace(found.evaluation, title=f"{name}: {entry.title}", facts=facts)
+    return Outcome(name, evaluation, tuple(bars))
+
+
+def at_least(claim: str, wanted: float, measured: Interval, note: str = "") -> Bar:
+    """Passed where the mean reaches `wanted`."""
+    gap = measured.mean - wanted
+    return Bar(claim, f"≥ {wanted:g}", measured, gap >= 0, gap, note)
+
+
+def at_most(claim: str, wanted: float, measured: Interval, note: str = "") -> Bar:
+    """Passed where the mean stays within `wanted`."""
+    gap = wanted - measured.mean
+    return Bar(claim, f"≤ {wanted:g}", measured, gap >= 0, gap, note)
+
+
+def clear_of_zero(claim: str, measured: Interval, note: str = "") -> Bar:
+    """Passed where the whole 95 % interval lies above zero."""
+    return Bar(claim, "interval above 0", measured, measured.low > 0, measured.low, note)
+
+
+def _half_cost(train: Table) -> float:
+    return _part_of_best(train, 0.5)
+
+
+def _part_of_best(train: Table, part: float) -> float:
+    assert train.spend_NE is not None
+    return part * float(train.spend_NE[:, best_single(train)].mean())
+
+
+def nine_llm(log: OutcomeLog, methods: Sequence[Method], seeds: Seeds, progress: Progress) -> tuple[Study, list[Bar]]:
+    """Above the best single expert, 0.640, and best-single quality at half its cost."""
+    half = within(_half_cost, "at half cost", "spends at most half of what the best single expert costs")
+    found = crossval(methods, log, seeds=seeds, rules=(as_fitted(), half), progress=progress)
+    name = methods[0].name
+    row = found.evaluation.row(name)
+    cheap = f"{name} at half cost"
+    assert row.gain is not None
+    return found, [
+        clear_of_zero("gain over the best single expert", row.gain),
+        at_least("accuracy", 0.640, row.accuracy),
+        at_least("gain over the best single expert at half its cost", 0.0, found.difference(cheap, REFERENCE)),
+        at_most("… and its cost as a part of the best single expert's", 0.5, found.cost_ratio(cheap, REFERENCE)),
+    ]
+
+
+def _pair_row(found: Study, name: str) -> PairRow:
+    assert found.evaluation.pair is not None
+    return next(row for row in found.evaluation.pair.rows if row.name == name)
+
+
+def mmlu(log: OutcomeLog, methods: Sequence[Method], seeds: Seeds, progress: Progress) -> tuple[Study, list[Bar]]:
+    """RouteLLM's protocol with 1,500 labels: APGR above prompt length, and 0.63."""
+    splits = few_labels(Table.of(log), MMLU_LABELS, seeds)
+    protocol = (
+        f"RouteLLM's protocol (thresholds at the ten quantiles of the scores): {MMLU_LABELS} labelled queries to learn "
+        f"from, all others to test, {len(seeds)} random draws of the labels"
+    )
+    found = study(methods, log, splits, protocol=protocol, progress=progress)
+    row = _pair_row(found, methods[0].name)
+    assert row.gain is not None
+    return found, [
+        clear_of_zero("APGR gained over prompt length", row.gain, f"length {_pair_row(found, LENGTH).apgr.mean:.3f}"),
+        at_least(
+            "APGR", 0.63, row.apgr, f"CPT50 {row.cpt50:.1%}, CPT80 {row.cpt80:.1%}; published .603, 35.4 %, 70.3 %"
+        ),
+    ]
+
+
+def gsm8k(log: OutcomeLog, methods: Sequence[Method], seeds: Seeds, progress: Progress) -> tuple[Study, list[Bar]]:
+    """APGR above prompt length, five-fold."""
+    found = crossval(methods, log, seeds=seeds, progress=progress)
+    row = _pair_row(found, methods[0].name)
+    assert row.gain is not None
+    absolute = f"APGR {row.apgr.mean:.3f} [{row.apgr.low:.3f}, {row.apgr.high:.3f}]"
+    note = f"length {_pair_row(found, LENGTH).apgr.mean:.3f}; {absolute}; published .622"
+    return found, [clear_of_zero("APGR gained over prompt length", row.gain, note)]
+
+
+def local_pool(log: OutcomeLog, methods: Sequence[Method], seeds: Seeds, progress: Progress) -> tuple[Study, list[Bar]]:
+    """The best arm's score at 70 % of its cost, and above every arm at that arm's cost."""
+    rules = [as_fitted(), within(lambda train: _part_of_best(train, 0.7), "at 70 % cost", "spends at most 70 %")]
+    rules += [_like(column, name) for column, name in enumerate(log.experts)]
+    arms = tuple(_always(column, name) for column, name in enumerate(log.experts))
+    found = crossval(methods, log, seeds=seeds, rules=rules, baselines=BASELINES + arms, progress=progress)
+    name, cheap = methods[0].name, f"{methods[0].name} at 70 % cost"
+    bars = [
+        at_least("gain over the best arm at 70 % of its cost", 0.0, found.difference(cheap, REFERENCE)),
+        at_most("… and its cost as a part of the best arm's", 0.7, found.cost_ratio(cheap, REFERENCE)),
+    ]
+    assert found.table.spend_NE is not None
+    cheapest = found.table.experts[int(found.table.spend_NE.mean(axis=0).argmin())]
+    for arm in log.experts:
+        ratio = found.cost_ratio(f"{name} for the cost of {arm}", f"always {arm}")
+        gain = found.difference(f"{name} for the cost of {arm}", f"always {arm}")
+        bars.append(_above(arm, gain, ratio, arm == cheapest))
+    kept = tuple(row for row in found.evaluation.rows if not row.name.startswith((f"{name} for the cost", "always ")))
+    return replace(found, evaluation=replace(found.evaluation, rows=kept)), bars
+
+
+def _above(arm: str, gain: Interval, ratio: Interval, cheapest: bool) -> Bar:
+    claim, note = f"gain over {arm} for no more than its cost", f"at {ratio.mean:.0%} of its cost"
+    affordable = ratio.mean <= 1 + 1e-9
+    if cheapest:  # nothing costs less, so its equal is the best that can be had
+        return Bar(claim, "≥ 0", gain, gain.mean >= 0 and affordable, gain.mean, note)
+    return Bar(claim, "> 0", gain, gain.mean > 0 and affordable, gain.mean, note)
+
+
+def _like(column: int, name: str) -> Rule:
+    def budget(train: Table) -> float:
+        assert train.spend_NE is not None
+        return float(train.spend_NE[:, column].mean())
+
+    return within(budget, f"for the cost of {name}", f"spends at most what {name} costs")
+
+
+def _always(column: int, name: str) -> Baseline:
+    def choose(train: Table, test: Table) -> Floats:
+        return one_hot([column] * len(test), len(train.experts))
+
+    return Baseline(f"always {name}", f"{name} for every query", choose)
+
+
+Bench = Callable[["OutcomeLog", Sequence[Method], Seeds, Progress], tuple[Study, list[Bar]]]
+BENCHES: dict[str, Bench] = {
+    "nine_llm": nine_llm,
+    "routellm_mmlu": mmlu,
+    "routellm_gsm8k": gsm8k,
+    "local_pool": local_pool,
+}
