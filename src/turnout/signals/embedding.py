@@ -31,7 +31,7 @@ class Embedding(Signal):
     def __init__(self, encoder: str = "minilm") -> None:
         self.encoder = encoder
 
-    def _fit(self, texts: list[str]) -> None:  # noqa: ARG002 (the hook's signature)
+    def _fit(self, texts: list[str]) -> None:
         from turnout.signals.encoders.static import load
 
         self.table_ = load(self.encoder).id

@@ -1,4 +1,4 @@
-"""The look of a text: digits, code, choices, marks of mathematics, the word a question starts with.
+"""The look of a text: digits, code, choices, marks of mathematics, the words that ask for something.
 
 >>> row = Format().transform(["What is 2 + 2?\\nA. 3\\nB. 4"])[0]
 >>> seen = dict(zip(COLUMNS, row.tolist()))
@@ -20,10 +20,10 @@ from turnout.signals.base import Signal
 __all__ = ["Format"]
 
 # Shares of all bytes, by class of byte, times a factor that brings usual values to about 0–1.
-_BYTE_CLASSES = {
+_BYTES = {
     "digits": (b"0123456789", 5.0),
     "capitals": (b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", 5.0),
-    "space": (b" \t\n\r", 4.0),
+    "spaces": (b" \t\n\r", 4.0),
     "commas": (b",;:", 20.0),
     "stops": (b".!", 20.0),
     "brackets": (b"()[]{}", 15.0),
@@ -34,78 +34,92 @@ _BYTE_CLASSES = {
     "dollars": (b"$", 30.0),
     "not_ascii": (bytes(range(128, 256)), 2.0),
 }
-# Counts, on the scale log1p(count) / 2.
+# How often any of these occurs, on the scale log1p(count) / 2.
 _COUNTED = {
-    "lines": re.compile(r"\n"),
-    "blank_lines": re.compile(r"\n\s*\n"),
-    "questions": re.compile(r"\?"),
-    "numbers": re.compile(r"\d+(?:[.,]\d+)*"),
-    "choices": re.compile(r"(?:^|\n|\s)\(?[A-J][).:](?=\s)"),
-    "bullets": re.compile(r"(?:^|\n)\s*(?:[-*•]|\d{1,2}[.)])\s"),
-    "blanks": re.compile(r"_{2,}|\[MASK\]|<blank>"),
-    "calls": re.compile(r"\w\("),
-    "latex": re.compile(r"\\[a-zA-Z]+"),
-    "tags": re.compile(r"</?[a-zA-Z]\w*[^>\n]{0,80}>"),
-    "shots": re.compile(r"(?:^|\n)\s*(?:Q|A|Question|Answer|Input|Output)\s*:"),
-    "names": re.compile(r"(?<=[a-z,] )[A-Z][a-z]+"),
-    "units": re.compile(r"\d\s?(?:%|km|kg|cm|mm|ml|hours?|minutes?|days?|years?|dollars?|cents?|miles?|times)\b"),
+    "lines": ("\n",),
+    "blank_lines": ("\n\n",),
+    "questions": ("?",),
+    "bullets": ("\n- ", "\n* ", "\n• ", "\n1.", "\n2.", "\n3.", "\n1)", "\n2)"),
+    "blanks": ("___", "[MASK]"),
+    "latex": ("\\frac", "\\begin", "\\sqrt", "\\text", "\\(", "\\[", "$$"),
+    "tags": ("</", "/>"),
+    "shots": ("Q:", "A:", "Question:", "Answer:", "Input:", "Output:", "###"),
 }
-# Presence, 0 or 1.
+_CHOICE = re.compile(r"(?:^|[\n(\[ ])([A-H])[.):\]](?=\s)").findall
+# Whether any of these stands in the text.
 _PRESENT = {
-    "code_fence": re.compile(r"```|~~~"),
-    "code": re.compile(
-        r"\bdef \w+\(|\bfunction\b|\bimport \w|#include|\bclass \w+[:({]|\breturn\b.*[;)]|\bSELECT\b|assert "
-    ),
-    "write": re.compile(r"(?i)\b(?:write|implement|create|generate|compose|draft)\b"),
-    "explain": re.compile(r"(?i)\b(?:explain|describe|summari[sz]e|discuss|compare)\b"),
-    "solve": re.compile(r"(?i)\b(?:solve|calculate|compute|evaluate|simplify|prove|find|determine)\b"),
-    "translate": re.compile(r"(?i)\b(?:translate|translation|rewrite|paraphrase)\b"),
-    "how_many": re.compile(r"(?i)\bhow (?:many|much)\b"),
-    "steps": re.compile(r"(?i)step[- ]by[- ]step|think carefully|show your work"),
-    "true_false": re.compile(r"(?i)\btrue\b.*\bfalse\b|\byes\b.*\bno\b"),
-    "json": re.compile(r"(?i)\bjson\b|\{\s*\""),
-    "first_person": re.compile(r"\b(?:I|I'm|my|me|My)\b"),
-    "ends_question": re.compile(r"\?\W*$"),
-    "ends_colon": re.compile(r":\s*$"),
-    "starts_lower": re.compile(r"^\s*[a-z]"),
+    "code_fence": ("```", "~~~"),
+    "code": ("def ", "import ", "#include", "return ", "function(", "class ", "assert ", "SELECT ", "();", ">>> "),
+    "json": ('{"', '{\n', "JSON", "json"),
+    "steps": ("step by step", "step-by-step", "your reasoning", "your work"),
+}  # fmt: skip
+# Whether any of these is among the lower-case words.
+_WORDS = {
+    "write": "write implement create generate compose draft",
+    "explain": "explain describe summarize summarise discuss compare",
+    "solve": "solve calculate compute evaluate simplify prove find determine",
+    "translate": "translate translation rewrite paraphrase",
+    "program": "function python code program string list array returns sql javascript",
+    "amount": "many much total per each percent percentage twice half times",
+    "measure": "km miles hours minutes seconds days weeks years dollars cents meters feet pounds kg cm inches",
+    "truth": "true false",
+    "consent": "yes no",
+    "choose": "following choose option options answer",
+    "suppose": "if given let suppose assume",
+    "person": "i me my we our",
+    "past": "was were did had",
 }
-_FIRST_WORDS = ("what", "who", "when", "where", "which", "why", "how", "is", "if", "given", "a")
+_WORD_SETS = tuple(frozenset(words.split()) for words in _WORDS.values())
+_FIRST = ("what", "who", "when", "where", "which", "why", "how", "is", "if", "a", "the")
 COLUMNS = (
-    "characters", "word_length", *_BYTE_CLASSES, *_COUNTED, *_PRESENT, *(f"starts_{word}" for word in _FIRST_WORDS),
+    "characters", "word_length", "numbers", "choices", "ends_question", "ends_colon", "opens_lower",
+    *_BYTES, *_COUNTED, *_PRESENT, *_WORDS, *(f"starts_{word}" for word in _FIRST),
 )  # fmt: skip
 
-_CLASS_BC = np.array(
-    [[factor * (byte in members) for members, factor in _BYTE_CLASSES.values()] for byte in range(256)],
-    dtype=np.float32,
+_SCALE_BC = np.array(
+    [[factor * (byte in members) for members, factor in _BYTES.values()] for byte in range(256)], dtype=np.float32
 )
-_FIRST_WORD = re.compile(r"[A-Za-z]+")
+_FIRST_ROWS = {opening: [float(opening == word) for word in _FIRST] for opening in (*_FIRST, "")}
+_NUMBERS = re.compile(r"[0-9]+").findall
+_LETTERS = re.compile(r"[a-z]+").findall
 
 
 class Format(Signal):
-    """What a text looks like: shape (N, 52), float32, about −2 to 3; `COLUMNS` names the columns.
+    """What a text looks like: shape (N, 55), float32, about −2 to 3; `COLUMNS` names the columns.
 
     The scales are fixed (shares, log counts, presence), so values logged by one router mean the same to the next.
     Limits: the patterns were written for English and for common programming languages.
     """
 
     def transform(self, texts: Sequence[str]) -> Floats:
-        rows = [_row(text) for text in texts]
+        rows = [_row(text, clip(text)) for text in texts]
         return np.array(rows, dtype=np.float32).reshape(len(rows), len(COLUMNS))
 
 
-def _row(text: str) -> list[float]:
-    read = clip(text)
-    raw = read.encode("utf-8", "surrogatepass")
-    histogram_B = np.bincount(np.frombuffer(raw, dtype=np.uint8), minlength=256).astype(np.float32)
-    shares_C = histogram_B @ _CLASS_BC / max(len(raw), 1)
-    words = read.split()
-    first = _FIRST_WORD.search(read)
-    opening = first.group().lower() if first else ""
+def _row(whole: str, text: str) -> list[float]:
+    words = _LETTERS(text.lower())
+    present = set(words)
+    end = text.rstrip()[-1:]
+    log1p = math.log1p
     return [
-        (math.log1p(len(text)) - 5.0) / 2.0,
-        (len(read) / len(words) - 5.5) / 4.0 if words and len(read) < 40 * len(words) else 0.0,
-        *np.minimum(shares_C, 3.0).tolist(),
-        *(math.log1p(len(pattern.findall(read))) / 2.0 for pattern in _COUNTED.values()),
-        *(1.0 if pattern.search(read) else 0.0 for pattern in _PRESENT.values()),
-        *(1.0 if opening == word else 0.0 for word in _FIRST_WORDS),
+        (log1p(len(whole)) - 5.0) / 2.0,
+        (sum(map(len, words)) / len(words) - 4.0) / 4.0 if words else 0.0,
+        log1p(len(_NUMBERS(text))) / 2.0,
+        len(set(_CHOICE(text))) / 4.0 if "B." in text or "B)" in text or "B:" in text or "B]" in text else 0.0,
+        float(end == "?"),
+        float(end == ":"),
+        float(text[:1].islower()),
+        *_byte_shares(text),
+        *[log1p(sum(map(text.count, marks))) / 2.0 for marks in _COUNTED.values()],
+        *[float(any(map(text.__contains__, marks))) for marks in _PRESENT.values()],
+        *[0.0 if listed.isdisjoint(present) else 1.0 for listed in _WORD_SETS],
+        *_FIRST_ROWS.get(words[0] if words else "", _FIRST_ROWS[""]),
     ]
+
+
+def _byte_shares(text: str) -> list[float]:
+    raw = np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
+    histogram_B = np.bincount(raw, minlength=256).astype(np.float32)
+    shares_C = histogram_B @ _SCALE_BC / np.float32(max(len(raw), 1))
+    shares: list[float] = np.minimum(shares_C, 3.0).tolist()
+    return shares

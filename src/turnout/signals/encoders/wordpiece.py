@@ -15,7 +15,8 @@ from functools import cache
 
 UNKNOWN = "[UNK]"
 LONGEST = 100  # characters; a longer word is unknown, as in BERT
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_LOWER = bytes(range(128)).lower() + bytes(range(128, 256))
+_CONTROL = bytes(byte for byte in (*range(32), 127) if byte not in b"\t\n\r")
 _ASCII_WORDS = re.compile(r"[a-z0-9]+|[!-/:-@\[-`{-~]").findall
 
 
@@ -25,8 +26,8 @@ def words(text: str) -> list[str]:
     >>> words("Don't panic: caf\u00e9!")
     ['don', "'", 't', 'panic', ':', 'cafe', '!']
     """
-    if text.isascii() and not _CONTROL.search(text):
-        return _ASCII_WORDS(text.lower())
+    if text.isascii():
+        return _ASCII_WORDS(text.encode().translate(_LOWER, _CONTROL).decode())
     return _full_split()(text)
 
 
