@@ -49,7 +49,7 @@ class HttpClient:
     """A connection pool that several experts share. It belongs to the event loop of its first call.
 
     `connect_s` bounds name lookup, connection and TLS; `stall_s` the silence between two chunks of a body;
-    `keepalive_s` how long an idle connection is kept. All in seconds.
+    `keepalive_s` how long an idle connection is kept, 0 for a new one per call. All in seconds.
     """
 
     def __init__(
@@ -63,8 +63,9 @@ class HttpClient:
         if self._session is None:
             # Proxies come from the environment per base URL, once: `trust_env` would look them and the user's netrc
             # up again at every request. Certificates follow SSL_CERT_FILE and SSL_CERT_DIR through OpenSSL.
+            idle = {"keepalive_timeout": self.keepalive_s} if self.keepalive_s else {"force_close": True}
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=self.keepalive_s, ttl_dns_cache=30),
+                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=30, **idle),
                 timeout=aiohttp.ClientTimeout(total=None, connect=self.connect_s),
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -130,6 +131,11 @@ class HttpExpert:
         """Release the connections, unless they are shared."""
         if self._owns_client:
             await self.client.aclose()
+
+    def _move(self, base_url: str) -> None:
+        """Call another address from now on."""
+        if base_url != self._base_url:
+            self._base_url, self._urls = base_url, {}
 
     def _url(self, path: str) -> URL:
         if path not in self._urls:
