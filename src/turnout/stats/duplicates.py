@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,14 +145,16 @@ def _points(text: str) -> NDArray[np.uint32]:
 
 
 def _sorted_set(codes: Codes) -> Codes:
-    codes = np.sort(codes)
-    keep = np.ones(len(codes), dtype=bool)
+    """Sorts in place: callers own the array."""
+    codes.sort()
+    keep = np.empty(len(codes), dtype=bool)
+    keep[0] = True
     np.not_equal(codes[1:], codes[:-1], out=keep[1:])
     return np.asarray(codes[keep])
 
 
 def _bucket(codes: Codes, bits: int) -> Int:
-    return ((codes * _MIX) >> np.uint64(64 - bits)).astype(np.int64)
+    return ((codes * _MIX) >> np.uint64(64 - bits)).view(np.int64)
 
 
 class _Entries(NamedTuple):
@@ -200,19 +202,20 @@ class _Join:
 
         Grams that occur once in all texts are left out: nothing can be shared through them.
         """
-        bits = min(24, self._coder.characters.bit_length() + 1)
+        bits = min(24, max(16, self._coder.characters.bit_length() + 1))
         rarity = np.minimum(self._coder.counts(bits), 65535).astype(np.uint16)  # 16 bits sort fastest
         size_M = np.zeros(texts, dtype=np.int64)
         map_MW = np.zeros((texts, (1 << _MAP_BITS) // 64), dtype=np.uint64)
         prefixes = []
         for n, codes in enumerate(self._coder.each()):
             size_M[n] = len(codes)
-            odd = np.bincount(_bucket(codes, _MAP_BITS), minlength=1 << _MAP_BITS) & 1
-            map_MW[n] = np.packbits(odd.astype(np.uint8)).view(np.uint64)
-            rarity_P = rarity[_bucket(codes, bits)]
-            order_P = np.argsort(rarity_P, kind="stable")  # ties by code: the order is the same in every text
+            bucket_P = _bucket(codes, bits)
+            odd = np.bincount(bucket_P & ((1 << _MAP_BITS) - 1), minlength=1 << _MAP_BITS).astype(np.uint8)
+            map_MW[n] = np.packbits(odd & 1).view(np.uint64)
+            rarity_P = rarity[bucket_P]
+            order_P = rarity_P.argsort(kind="stable")  # ties by code: the order is the same in every text
             order_P = order_P[: len(codes) - math.ceil(self._threshold * len(codes) - _SLACK) + 1]
-            place_P = np.flatnonzero(rarity_P[order_P] > 1)
+            (place_P,) = (rarity_P[order_P] > 1).nonzero()
             prefixes.append((codes[order_P[place_P]], place_P))
         return prefixes, size_M, map_MW
 
@@ -312,5 +315,5 @@ class _Join:
         return roots_M
 
 
-def _ceil(values: NDArray[np.float64]) -> Int:
-    return np.ceil(values - _SLACK).astype(np.int64)
+def _ceil(values: NDArray[Any]) -> Int:
+    return np.asarray(np.ceil(values - _SLACK), dtype=np.int64)
