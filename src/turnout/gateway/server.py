@@ -45,11 +45,7 @@ async def serve(app: App, config: Config, *, workers: int = 1, on_ready: OnReady
     is closed on the way out. Raises ConfigError for a port in use, naming its holder where the system tells, for an
     address that is not this machine's, and for more than one worker.
     """
-    if workers != 1:
-        raise ConfigError(
-            f"`--workers` must be 1, got {workers}: conversations and budgets are kept in one process until shared "
-            "state exists; start several gateways on different ports instead"
-        )
+    check_workers(workers)
     listener = bind(config.gateway.host, config.gateway.port)
     settings = uvicorn.Config(
         app,
@@ -68,6 +64,21 @@ async def serve(app: App, config: Config, *, workers: int = 1, on_ready: OnReady
         await _Server(settings, listener, on_ready).serve(sockets=[listener])
     finally:
         listener.close()
+
+
+def check(config: Config, workers: int = 1) -> None:
+    """Raise now what `serve` would raise later, before anything slow is started: ConfigError, as in `serve`."""
+    check_workers(workers)
+    bind(config.gateway.host, config.gateway.port).close()
+
+
+def check_workers(workers: int) -> None:
+    """Raise ConfigError for more than one worker."""
+    if workers != 1:
+        raise ConfigError(
+            f"`--workers` must be 1, got {workers}: conversations and budgets are kept in one process until shared "
+            "state exists; start several gateways on different ports instead"
+        )
 
 
 class _Server(uvicorn.Server):

@@ -1,0 +1,124 @@
+"""`turnout up`: experts, router, traces and the gateway, in one command."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from turnout.config import Config
+    from turnout.experts.pool import Pool
+    from turnout.routers import Bound
+
+READY = """
+[bold]turnout is ready[/] at [bold]{url}[/] after {seconds:.1f} s · {experts} · router: {router}
+
+  curl -s {url}/v1/chat/completions -H 'content-type: application/json' {key_header}\\
+    -d '{{"model": "turnout/auto", "messages": [{{"role": "user", "content": "What is the capital of France?"}}]}}'
+
+  from openai import OpenAI
+  client = OpenAI(base_url="{url}/v1", api_key={key})
+  client.chat.completions.create(model="turnout/auto", messages=[{{"role": "user", "content": "Hello"}}])
+
+{traces}
+Ctrl-C stops everything.
+"""
+
+
+def command(
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="A configuration; see `turnout init`.")] = None,
+    experts: Annotated[
+        str | None,
+        typer.Option(help="Embedded experts, separated by commas; `none` for none. See `turnout models list`."),
+    ] = None,
+    router: Annotated[
+        Path | None, typer.Option(help="A router made by `turnout fit`, instead of the shipped one.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port; 0 takes a free one.")] = None,
+    traces: Annotated[str | None, typer.Option(help="What is kept of each request: none, signals or prompts.")] = None,
+    explore: Annotated[
+        float | None, typer.Option(help="Chance of a uniform choice, with its propensity recorded.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Only 1, until state is shared between processes.")] = 1,
+) -> None:
+    """Start the gateway: fetch what is missing, start the embedded experts, and answer until Ctrl-C."""
+    from turnout.cli._output import stderr
+    from turnout.config import load
+
+    named = None if experts is None else [name for name in experts.split(",") if name and name != "none"]
+    flags = {
+        "embedded.models": named,
+        "router.path": None if router is None else str(router),
+        "gateway.host": host,
+        "gateway.port": port,
+        "traces.store": traces,
+        "router.explore": explore,
+    }
+    _run(load(config, flags=flags), stderr(), workers)
+
+
+def _run(config: Config, console: Console, workers: int) -> None:
+    from turnout.cli.models import fetch
+    from turnout.config import home
+    from turnout.errors import ConfigError
+    from turnout.experts import pool as pools
+    from turnout.gateway import app, server
+    from turnout.store.traces import TraceStore, trace_file
+
+    started = time.monotonic()
+    server.check(config, workers)
+    if not pools.arms(config):
+        raise ConfigError("there are no experts: name embedded ones with `--experts`, or servers under [[experts]]")
+    fetch(config.embedded.models, console)
+    with console.status("starting the experts"):
+        pool = pools.build(config, ready=lambda name, s: console.print(f"{name} is ready after {s:.1f} s"))
+    store = None
+    try:
+        bound = _bind(config, pool, console)
+        if config.traces.store != "none":
+            kept = dataclasses.asdict(config.traces)
+            store = TraceStore(trace_file(home(config)), keep=kept.pop("store"), **kept)
+
+        def announce(url: str) -> None:
+            where = (
+                f"Traces ({config.traces.store}): {store.path}; see `turnout traces list`" if store else "No traces."
+            )
+            key = config.gateway.access_key_env
+            console.print(
+                READY.format(
+                    url=url,
+                    seconds=time.monotonic() - started,
+                    experts=", ".join(pool.experts),
+                    router=bound.reason if bound.reason != "routed" else config.router.path or "the one that ships",
+                    key_header=f'-H "authorization: Bearer ${key}" ' if key else "",
+                    key=f'os.environ["{key}"]' if key else '"none"',
+                    traces=where,
+                ),
+                markup=True,
+            )
+
+        server.run(app.build(config, list(pool), bound, store), config, workers=workers, on_ready=announce)
+    finally:
+        pool.close()
+        if store is not None:
+            store.close()
+
+
+def _bind(config: Config, pool: Pool, console: Console) -> Bound:
+    from turnout.routers import Router, shipped_path
+
+    router = Router.load(Path(config.router.path).expanduser() if config.router.path else shipped_path())
+    bound = router.bind(pool.arms, config.router.default)
+    if not bound.fitted:
+        console.print(
+            "[yellow]unfitted[/]: the router was not fitted on any of these experts, so `turnout/auto` asks one of them "
+            "for everything; collect outcomes (`turnout collect`, or traces with feedback) and `turnout fit`"
+        )
+    return bound
