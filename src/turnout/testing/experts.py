@@ -30,7 +30,7 @@ class Script:
     `text` is the answer (None repeats the last user message), sent in `chunks` pieces when streamed. `status` and
     `headers` are the reply's; from 400 on the text is the error's message. `raw` replaces the whole body.
     `delay_s` passes before the headers, `chunk_s` before each chunk. After `cut_after` chunks the connection breaks;
-    after `stall_after` chunks nothing more comes. `refuse` breaks the connection before any answer. `garbage` answers
+    after `stall_after` chunks nothing more comes (a whole answer has two: its halves). `refuse` breaks the connection before any answer. `garbage` answers
     200 with text that is no JSON. `usage` is reported as a server does: always in a whole answer, in a stream when the
     request asks for it; None reports none. All times in seconds.
     """
@@ -132,7 +132,8 @@ class ScriptedExpert:
         except TimeoutError as error:
             message = f"expert {self.arm.id!r} did not answer within {call.deadline_s:g} s"
             raise ExpertTimeout(message, expert=self.arm.id) from error
-        chunks = events(script, request) if call.stream else [completion(script, request)]
+        is_stream = call.stream and not script.garbage
+        chunks = events(script, request) if is_stream else [completion(script, request)]
         kind = "text/event-stream" if call.stream and script.status < 400 else "application/json"
         headers = {"content-type": "text/html" if script.garbage else kind, **script.headers}
         usage = script.usage if script.usage is not None and script.status < 400 else Usage()
@@ -293,14 +294,16 @@ async def _send(script: Script, received: Received, writer: asyncio.StreamWriter
     head = [f"HTTP/1.1 {script.status} {REASONS.get(script.status, 'Scripted')}", f"content-type: {kind}", length]
     head += [f"{name}: {value}" for name, value in script.headers.items()]
     writer.write("\r\n".join(head).encode("latin-1") + b"\r\n\r\n")
-    if script.cut_after is not None and not is_stream:
+    breaks, stalls = script.cut_after, script.stall_after
+    if not is_stream and (breaks, stalls) != (None, None):
         half = len(chunks[0]) // 2
         chunks = [chunks[0][:half], chunks[0][half:]]
+        breaks, stalls = (at and 1 for at in (breaks, stalls))
     for index, chunk in enumerate(chunks):
-        if script.cut_after is not None and index >= max(script.cut_after, int(not is_stream)):
+        if breaks is not None and index >= breaks:
             await writer.drain()
             return False
-        if script.stall_after is not None and index >= script.stall_after:
+        if stalls is not None and index >= stalls:
             await writer.drain()
             await asyncio.Event().wait()
         if script.chunk_s:
