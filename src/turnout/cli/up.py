@@ -118,7 +118,7 @@ def _bind(config: Config, pool: Pool, console: Console) -> Bound:
     bound = router.bind(pool.arms, config.router.default)
     if not bound.fitted:
         console.print(
-            "[yellow]unfitted[/]: the router was not fitted on any of these experts, so `turnout/auto` asks one of them "
-            "for everything; collect outcomes (`turnout collect`, or traces with feedback) and `turnout fit`"
+            "[yellow]unfitted[/]: the router was not fitted on any of these experts, so `turnout/auto` asks one "
+            "of them for everything; collect outcomes (`turnout collect`, or traces with feedback) and `turnout fit`"
         )
     return bound
