@@ -6,12 +6,13 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
+from turnout import __version__
 from turnout.config import Config
 from turnout.errors import RequestError, did_you_mean
 from turnout.gateway.access import Access
@@ -37,6 +38,14 @@ class Store(TraceSink, Protocol):
     def feedback(self, trace_id: str, score: float, label: str | None = None) -> None: ...
 
 
+class Pool(Protocol):
+    """The live experts, and what they share."""
+
+    def __iter__(self) -> Iterator[Expert]: ...
+
+    async def aclose(self) -> None: ...
+
+
 class Feedback(msgspec.Struct, forbid_unknown_fields=True):
     """The body of POST /v1/feedback: `score` in [0, 1] for the answer that `trace` names."""
 
@@ -50,25 +59,28 @@ _feedback = msgspec.json.Decoder(Feedback)
 
 def build(
     config: Config,
-    experts: Sequence[Expert],
+    pool: Pool,
     router: Decider,
     store: Store | None = None,
     *,
+    versions: Mapping[str, str] | None = None,
     environ: Mapping[str, str] | None = None,
     clock: Callable[[], float] = time.monotonic,
     wall: Callable[[], float] = time.time,
     rng: random.Random | None = None,
 ) -> App:
-    """The application over a pool and its bound router. Closing it closes the experts; the store stays the caller's.
+    """The application over a pool and a router bound to it. Closing it closes the pool; the store stays the caller's.
 
+    `versions` is written to every trace: Turnout's by default; add what tells which router decided.
     Raises ConfigError for a bind that other machines can reach without an access key.
     """
-    pool = {expert.arm.id: expert for expert in experts}
     metrics = Metrics(store)
     rng = rng or random.Random()
-    chat = Chat(config, pool, router, store, metrics, clock=clock, wall=wall, rng=rng)
+    experts = {expert.arm.id: expert for expert in pool}
+    versions = versions or {"turnout": __version__}
+    chat = Chat(config, experts, router, store, metrics, versions=versions, clock=clock, wall=wall, rng=rng)
     access = Access.from_config(config.gateway, environ)
-    return App(pool, chat, access, metrics, store, max_body=int(config.gateway.max_body_mb * 1e6))
+    return App(pool, tuple(experts), chat, access, metrics, store=store, max_body=int(config.gateway.max_body_mb * 1e6))
 
 
 class App:
@@ -76,16 +88,17 @@ class App:
 
     def __init__(
         self,
-        pool: Mapping[str, Expert],
+        pool: Pool,
+        names: tuple[str, ...],
         chat: Chat,
         access: Access,
         metrics: Metrics,
-        store: Store | None,
         *,
+        store: Store | None,
         max_body: int,
     ) -> None:
         self.access, self.metrics = access, metrics
-        self._pool, self._chat, self._store = pool, chat, store
+        self._pool, self._names, self._chat, self._store = pool, (AUTO, *names), chat, store
         self._max_body = max_body
         self._disk = ThreadPoolExecutor(1, "turnout-feedback")
         self._routes: dict[str, dict[str, Handler]] = {
@@ -95,15 +108,14 @@ class App:
             "/healthz": {"GET": self._health},
             "/metrics": {"GET": self._metrics},
         }
-        for name in (AUTO, *pool):
+        for name in self._names:
             self._routes[f"/v1/models/{name}"] = {"GET": self._model(name)}
 
     async def aclose(self) -> None:
-        """Close the experts and stop the threads."""
+        """Close the pool and stop the threads."""
         self._chat.close()
         self._disk.shutdown(wait=False)
-        for expert in self._pool.values():
-            await expert.aclose()
+        await self._pool.aclose()
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """The ASGI entry point."""
@@ -125,13 +137,13 @@ class App:
 
     async def _handle(self, method: str, path: str, headers: Headers, receive: Receive, respond: Responder) -> None:
         if refusal := self.access.stranger(headers):
-            self.metrics.refused.labels(str(refusal.status)).inc()
+            self.metrics.refused[str(refusal.status)] += 1
             raise refusal
         if method == "OPTIONS" and self.access.cors(headers):
             await respond.whole(204, [], b"")
             return
         if refusal := self.access.keyless(path, headers):
-            self.metrics.refused.labels(str(refusal.status)).inc()
+            self.metrics.refused[str(refusal.status)] += 1
             raise refusal
         handler = self._route(method, path)
         body = await self._body(headers, receive) if method == "POST" else b""
@@ -187,7 +199,7 @@ class App:
         await respond.whole(200, [(b"content-type", CONTENT_TYPE)], self.metrics.page())
 
     async def _models(self, _headers: Headers, _body: bytes, _receive: Receive, respond: Responder) -> None:
-        await respond.json(200, {"object": "list", "data": [_described(name) for name in (AUTO, *self._pool)]})
+        await respond.json(200, {"object": "list", "data": [_described(name) for name in self._names]})
 
     def _model(self, name: str) -> Handler:
         async def describe(_headers: Headers, _body: bytes, _receive: Receive, respond: Responder) -> None:

@@ -29,6 +29,7 @@ from turnout.gateway.text import answer_text
 from turnout.types import Arm, Call, Decision, Expert, Plan, Reply, Request, Trace
 
 AUTO = "turnout/auto"
+DONE = (b"data: [DONE]\n\n", b"data: [DONE]\r\n\r\n")
 CLIENT_LEFT = 499  # nginx's status for a client that closed the connection; seen in traces and metrics only
 OURS_TO_MEND = frozenset({401, 403, 404})  # the gateway's own key or model name, which is none of the client's business
 
@@ -39,7 +40,6 @@ class Decider(Protocol):
     """A router bound to the live pool. `blocking`: a decision takes over a millisecond, so it runs in a thread."""
 
     blocking: bool
-    versions: Mapping[str, str]
 
     def decide(self, request: Request, *, seed: int, explore: float = 0.0, switch_margin: float = 0.0) -> Decision: ...
 
@@ -52,12 +52,13 @@ class TraceSink(Protocol):
 
 @dataclass(slots=True)
 class Exchange:
-    """One request on its way: what was asked, what was decided, and the response."""
+    """One request on its way: its conversation, its trace, its response; `complete` once the client has it all."""
 
     trace: Trace
     started: float
     respond: Responder
     keys: Keys | None = None
+    complete: bool = False
     session: str = ""
 
 
@@ -72,6 +73,7 @@ class Chat:
         store: TraceSink | None,
         metrics: Metrics,
         *,
+        versions: Mapping[str, str],
         clock: Callable[[], float],
         wall: Callable[[], float],
         rng: random.Random,
@@ -81,6 +83,7 @@ class Chat:
         self._arms = {name: expert.arm for name, expert in experts.items()}
         self._sessions = Sessions()
         self._threads = ThreadPoolExecutor(2, "turnout-decide")
+        self._versions = versions
         self._active = 0
         self._keep_text = config.traces.store == "prompts"
 
@@ -96,21 +99,22 @@ class Chat:
         assert task is not None
         watch = asyncio.ensure_future(_watch(receive, respond, task))
         self._active += 1
-        self._metrics.inflight.inc()
+        self._metrics.inflight += 1
         try:
             await self._serve(exchange, headers, body)
         except (RequestError, ExpertError) as error:
             trace.status = error.status
             await respond.error(error, [(b"x-turnout-trace", trace.id.encode())])
         except asyncio.CancelledError:
-            trace.status = CLIENT_LEFT
+            if not exchange.complete:
+                trace.status = CLIENT_LEFT
             if not (watch.done() and not watch.cancelled()):
                 raise  # the server is stopping
             task.uncancel()
         finally:
             watch.cancel()
             self._active -= 1
-            self._metrics.inflight.dec()
+            self._metrics.inflight -= 1
             self._finish(exchange)
 
     async def _serve(self, exchange: Exchange, headers: Mapping[bytes, bytes], body: bytes) -> None:
@@ -195,7 +199,7 @@ class Chat:
         return Call(patched, stream=parsed.stream, deadline_s=deadline - self._clock())
 
     async def _whole(self, exchange: Exchange, reply: Reply) -> None:
-        """Pass an answer, or an upstream's refusal, on in one piece, so that its cost is known before its headers go."""
+        """Pass an answer or a refusal on in one piece, so that its cost is known before its headers go."""
         trace, expert = exchange.trace, exchange.trace.calls[-1].expert
         body = b"".join([chunk async for chunk in reply.body])
         if reply.status in OURS_TO_MEND:
@@ -223,6 +227,7 @@ class Chat:
                     await respond.start(reply.status, self._headers(exchange, reply, None))
                 if self._keep_text:
                     kept.append(data)
+                exchange.complete = data.endswith(DONE)  # clients leave at this event, before the end of the body
                 await respond.chunk(data, more=True)
             if not respond.started:
                 await respond.start(reply.status, self._headers(exchange, reply, None))
@@ -231,7 +236,7 @@ class Chat:
             if not respond.started:
                 raise
             trace.status = error.status
-            self._metrics.broken.labels(trace.calls[-1].expert).inc()
+            self._metrics.broken[trace.calls[-1].expert] += 1
             log.warning("%s: an answer broke off after its first byte: %s", trace.id, error)
             await respond.chunk(replies.error_event(error), more=False)
         finally:
@@ -273,7 +278,7 @@ class Chat:
         trace = exchange.trace
         trace.status = trace.status or 500
         trace.latency_s = self._clock() - exchange.started
-        trace.versions = self._router.versions
+        trace.versions = self._versions
         self._metrics.observe(trace)
         if self._store is not None:
             self._store.put(trace)
