@@ -72,9 +72,8 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.9) -> Int:
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be in (0, 1], got {threshold}")
     first: dict[str, int] = {}
-    same_N = np.array(
-        [first.setdefault(normalise(text) or f"\0{n}", n) for n, text in enumerate(texts)], dtype=np.int64
-    )
+    folded = enumerate(map(normalise, texts))
+    same_N = np.array([first.setdefault(text, n) if text else n for n, text in folded], dtype=np.int64)
     distinct = [(text, n) for text, n in first.items() if len(text) >= GRAM]  # a shorter one equals itself only
     if len(distinct) > 1:
         at_M = np.array([n for _, n in distinct], dtype=np.int64)
