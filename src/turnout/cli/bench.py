@@ -46,7 +46,8 @@ def command(
     if html:
         from turnout.evaluation.report import page
 
-        write_html(html, page([found.evaluation for found in outcomes], "Turnout bench"))
+        bars = {found.evaluation.title: found.bars for found in outcomes}
+        write_html(html, page([found.evaluation for found in outcomes], "Turnout bench", bars))
     passed = sum(bar.passed for found in outcomes for bar in found.bars)
     total = sum(len(found.bars) for found in outcomes)
     result = {

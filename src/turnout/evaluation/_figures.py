@@ -1,0 +1,278 @@
+"""The report's figures as inline SVG whose colours are the page's CSS variables, so that both themes fit.
+
+matplotlib is imported here alone, inside the functions.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from turnout.errors import ConfigError
+from turnout.evaluation import metrics
+from turnout.evaluation.results import Evaluation, Point, Row
+from turnout.features import Floats
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# stand-ins that matplotlib writes into the SVG, replaced by the page's variables afterwards
+INK, MUTED, GRID, ACCENT, WARM, PAPER, GOOD = (f"#00000{i}" for i in range(1, 8))
+NAMES = {INK: "ink", MUTED: "muted", GRID: "line", ACCENT: "accent", WARM: "warm", PAPER: "paper", GOOD: "good"}
+LABELLED = 14  # single experts that still can be named in the plot
+WIDE = 12.0  # ratio of costs from which the axis is logarithmic
+
+
+@contextmanager
+def _canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure as New
+    except ImportError as error:
+        raise ConfigError("the HTML report needs matplotlib; install it with: pip install 'turnout[report]'") from error
+    style: Any = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": f"{width}x{height}",
+        "font.size": 11.0,
+        "axes.edgecolor": GRID,
+        "axes.labelcolor": MUTED,
+        "axes.linewidth": 1.0,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "xtick.color": MUTED,
+        "ytick.color": MUTED,
+        "xtick.major.size": 0,
+        "xtick.minor.size": 0,
+        "ytick.major.size": 0,
+        "text.color": INK,
+        "grid.color": GRID,
+        "grid.linewidth": 0.8,
+    }
+    with mpl.rc_context(style):
+        figure = New(figsize=(width, height))
+        axes = figure.add_subplot()
+        axes.set_facecolor("none")
+        axes.grid(True, axis="y")
+        axes.set_axisbelow(True)
+        yield figure, axes
+
+
+def _svg(figure: Figure, label: str) -> str:
+    out = io.StringIO()
+    figure.savefig(out, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
+    text = re.sub(r"(?s)^.*?<svg", "<svg", out.getvalue())
+    text = re.sub(r"(?s)<metadata>.*?</metadata>", "", text)
+    text = re.sub(r' id="[a-z0-9A-Z]+_\d+(\.\d+)?"', "", text)  # group ids repeat from figure to figure
+    text = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{label}">', text)
+    text = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", text)
+    for colour, name in NAMES.items():
+        text = text.replace(colour, f"var(--{name})")
+    return text.strip()
+
+
+def cost_quality(evaluation: Evaluation) -> str | None:
+    """Quality against cost: single experts, the router's curve as λ varies, the baselines. None without costs."""
+    rows = {row.name: row for row in evaluation.rows}
+    subject = evaluation.rows[0]
+    if not evaluation.singles or subject.cost is None:
+        return None
+    with _canvas(12.2, 5.6) as (figure, axes):
+        low = _frame(axes, evaluation, rows)
+        labels = _Labels(axes)
+        _curve(axes, evaluation, subject, labels)
+        _markers(axes, rows, low, labels)
+        _singles(axes, evaluation.singles, low, labels)
+        labels.draw()
+        axes.set_xlabel("cost, US dollars per 1,000 requests" + (" (nominal)" if evaluation.nominal else ""))
+        axes.set_ylabel("quality, mean score")
+        return _svg(figure, f"Cost and quality of {subject.name}, single experts and baselines; figures in the table")
+
+
+Box = tuple[float, float, float, float]
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _around(x: float, y: float, reach: float) -> Box:
+    return x - reach, y - reach, x + reach, y + reach
+
+
+@dataclass(frozen=True)
+class _Label:
+    text: str
+    x: float
+    y: float
+    colour: str
+    size: float = 10.5
+    weight: str = "normal"
+
+
+@dataclass
+class _Labels:
+    """Texts beside points, each on the first side where it covers neither another text nor a point."""
+
+    axes: Axes
+    wanted: list[_Label] = field(default_factory=list)
+    lines: list[tuple[Floats, Floats]] = field(default_factory=list)
+
+    def add(self, label: _Label) -> None:
+        """Ask for a label; the earlier it is asked for, the better its place."""
+        self.wanted.append(label)
+
+    def draw(self) -> None:
+        """Place all labels."""
+        self.axes.figure.canvas.draw()  # fixes the scales, so that points have pixels
+        taken = [_around(*self._pixel(label.x, label.y), 5.0) for label in self.wanted]
+        for x_P, y_P in self.lines:
+            along = np.linspace(0, len(x_P) - 1, 60)
+            xs, ys = (np.interp(along, np.arange(len(v)), v) for v in (x_P, y_P))
+            taken += [_around(*self._pixel(x, y), 2.0) for x, y in zip(xs, ys, strict=True)]
+        for label in self.wanted:
+            place, box = self._place(label, taken)
+            taken.append(box)
+            self.axes.annotate(
+                label.text,
+                (label.x, label.y),
+                xytext=place,
+                textcoords="offset points",
+                va="bottom",
+                color=label.colour,
+                fontsize=label.size,
+                fontweight=label.weight,
+                zorder=8,
+            )
+
+    def _pixel(self, x: float, y: float) -> tuple[float, float]:
+        at = self.axes.transData.transform((x, y)) * 72 / self.axes.figure.dpi
+        return float(at[0]), float(at[1])
+
+    def _place(self, label: _Label, taken: Sequence[Box]) -> tuple[tuple[float, float], Box]:
+        """The offset and box of the side that covers least."""
+        width, height = 0.6 * label.size * len(label.text), 1.2 * label.size
+        x, y = self._pixel(label.x, label.y)
+        best: tuple[int, tuple[float, float], Box] | None = None
+        for dx, dy in (
+            (9, -height / 2),
+            (-width / 2, 8),
+            (-width / 2, -8 - height),
+            (9, 4),
+            (9, -4 - height),
+            (-9 - width, -height / 2),
+        ):
+            box = (x + dx, y + dy, x + dx + width, y + dy + height)
+            covered = sum(_overlap(box, other) for other in taken)
+            if best is None or covered < best[0]:
+                best = (covered, (dx, dy), box)
+        assert best is not None
+        return best[1], best[2]
+
+
+def _frame(axes: Axes, evaluation: Evaluation, rows: dict[str, Row]) -> float:
+    """Set the axes' limits; returns the lowest quality shown, since experts far below would flatten the rest."""
+    qualities = [p.quality for p in (*evaluation.singles, *evaluation.curve)]
+    qualities += [row.accuracy.mean for row in evaluation.rows]
+    top = max(qualities)
+    best = rows["best single"].accuracy.mean if "best single" in rows else top
+    low = max(min(qualities), best - 1.25 * max(top - best, 0.08))
+    pad = 0.06 * (top - low or 1)
+    axes.set_ylim(low - pad, top + pad)
+    costs = [p.cost for p in (*evaluation.singles, *evaluation.curve) if p.cost > 0]
+    if costs and max(costs) / min(costs) > WIDE:
+        axes.set_xscale("log")
+        axes.set_xlim(min(costs) / 1.35, max(costs) * 2.2)
+    else:
+        axes.set_xlim(0, max(costs, default=1.0) * 1.3)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
+    return low - pad
+
+
+def _curve(axes: Axes, evaluation: Evaluation, subject: Row, labels: _Labels) -> None:
+    assert subject.cost is not None
+    x, y = subject.cost.mean, subject.accuracy
+    labels.add(_Label(subject.name, x, y.mean, ACCENT, 13, "bold"))
+    if len(evaluation.curve) > 1:
+        costs, qualities = zip(*sorted((p.cost, p.quality) for p in evaluation.curve), strict=True)
+        labels.lines.append((np.array(costs), np.array(qualities)))
+        axes.plot(costs, qualities, color=ACCENT, linewidth=2.4, zorder=4, solid_capstyle="round")
+    axes.plot([x, x], [y.low, y.high], color=ACCENT, linewidth=2.4, zorder=6)
+    axes.scatter([x], [y.mean], s=110, color=ACCENT, edgecolor=PAPER, linewidth=1.8, zorder=7)
+
+
+def _singles(axes: Axes, singles: Sequence[Point], low: float, labels: _Labels) -> None:
+    shown = [p for p in singles if p.quality >= low]
+    cost_P, quality_P = (np.array([getattr(p, key) for p in singles]) for key in ("cost", "quality"))
+    vertices = metrics.hull(cost_P, quality_P)
+    labels.lines.append((cost_P[vertices], quality_P[vertices]))
+    axes.plot(cost_P[vertices], quality_P[vertices], color=MUTED, linewidth=1.3, linestyle=(0, (4, 3)), zorder=2)
+    axes.scatter(
+        [p.cost for p in shown],
+        [p.quality for p in shown],
+        s=48,
+        facecolor=PAPER,
+        edgecolor=MUTED,
+        linewidth=1.5,
+        zorder=5,
+    )
+    named = shown if len(shown) <= LABELLED else [singles[int(v)] for v in vertices]
+    for point in sorted(named, key=lambda p: -p.quality):
+        labels.add(_Label(_short(point.name), point.cost, point.quality, MUTED))
+    hidden = [p for p in singles if p.quality < low]
+    if hidden:
+        text = f"{len(hidden)} expert{'s' if len(hidden) > 1 else ''} below {low:.2f}"
+        axes.annotate(text, (0.995, 0.015), xycoords="axes fraction", ha="right", color=MUTED, fontsize=10)
+
+
+def _short(name: str, longest: int = 32) -> str:
+    name = name.rpartition("/")[2]
+    return name if len(name) <= longest else name[: longest - 1] + "…"
+
+
+MARKS = {
+    "oracle": ("*", GOOD, 190),
+    "task table": ("D", WARM, 46),
+    "prompt length": ("s", WARM, 46),
+    "random": ("x", MUTED, 52),
+}
+
+
+def _markers(axes: Axes, rows: dict[str, Row], low: float, labels: _Labels) -> None:
+    for name, (marker, colour, size) in MARKS.items():
+        row = rows.get(name)
+        if row is None or row.cost is None or row.accuracy.mean < low:
+            continue
+        axes.scatter([row.cost.mean], [row.accuracy.mean], marker=marker, s=size, color=colour, zorder=5)
+        labels.add(_Label(name, row.cost.mean, row.accuracy.mean, colour))
+
+
+def calibration(bins: Sequence[tuple[float, float, int]]) -> str | None:
+    """Predicted against observed quality of the chosen experts; None where nothing was predicted."""
+    if not bins:
+        return None
+    predicted, scored, counts = (np.array(column) for column in zip(*bins, strict=True))
+    with _canvas(5.0, 4.6) as (figure, axes):
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=2)
+        axes.plot(predicted, scored, color=ACCENT, linewidth=1.6, zorder=3)
+        axes.scatter(
+            predicted,
+            scored,
+            s=18 + 260 * counts / counts.max(),
+            color=ACCENT,
+            edgecolor=PAPER,
+            linewidth=1.4,
+            zorder=4,
+        )
+        axes.set_xlim(-0.03, 1.03)
+        axes.set_ylim(-0.03, 1.03)
+        axes.set_aspect("equal")
+        axes.set_xlabel("predicted quality of the chosen expert")
+        axes.set_ylabel("observed mean score")
+        return _svg(figure, "Calibration: predicted against observed quality, larger dots hold more queries")
