@@ -38,8 +38,15 @@ def run(app: App, config: Config, *, workers: int = 1, on_ready: OnReady | None 
         runner.run(serve(app, config, workers=workers, on_ready=on_ready))
 
 
-async def serve(app: App, config: Config, *, workers: int = 1, on_ready: OnReady | None = None) -> None:
-    """Serve in the running loop until SIGINT or SIGTERM, then let answers in progress end for GRACE_S seconds.
+async def serve(
+    app: App,
+    config: Config,
+    *,
+    workers: int = 1,
+    on_ready: OnReady | None = None,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Serve in the running loop until SIGINT, SIGTERM or `stop`, then let answers in progress end for GRACE_S seconds.
 
     Port 0 takes a free one, which `on_ready` is told as part of the address (`http://127.0.0.1:8790`). The application
     is closed on the way out. Raises ConfigError for a port in use, naming its holder where the system tells, for an
@@ -61,7 +68,7 @@ async def serve(app: App, config: Config, *, workers: int = 1, on_ready: OnReady
     gc.collect()
     gc.freeze()  # what start-up made lives for good; collections need not walk it again
     try:
-        await _Server(settings, listener, on_ready).serve(sockets=[listener])
+        await _Server(settings, listener, on_ready, stop).serve(sockets=[listener])
     finally:
         listener.close()
 
@@ -82,16 +89,21 @@ def check_workers(workers: int) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Tells when it is ready."""
+    """Tells when it is ready, and stops when it is told to."""
 
-    def __init__(self, settings: uvicorn.Config, listener: socket.socket, on_ready: OnReady | None) -> None:
+    def __init__(
+        self, settings: uvicorn.Config, listener: socket.socket, on_ready: OnReady | None, stop: asyncio.Event | None
+    ) -> None:
         super().__init__(settings)
-        self._listener, self._on_ready = listener, on_ready
+        self._listener, self._on_ready, self._stop = listener, on_ready, stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and self._on_ready:
             self._on_ready(address(self._listener))
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or (self._stop is not None and self._stop.is_set())
 
 
 def bind(host: str, port: int) -> socket.socket:
