@@ -32,11 +32,11 @@ def export(traces: Iterable[Trace], path: Path) -> OutcomeLog:
 def _queries(traces: Sequence[Trace]) -> pl.DataFrame:
     columns: dict[str, Any] = {
         "query_id": [trace.id for trace in traces],
-        "prompt": pl.Series([trace.prompt for trace in traces], dtype=pl.String),
-        "task": pl.Series([None] * len(traces), dtype=pl.String),
         "time": [trace.time for trace in traces],
         "reason": pl.Series([t.decision.reason if t.decision else None for t in traces], dtype=pl.String),
     }
+    if any(trace.prompt for trace in traces):
+        columns["prompt"] = pl.Series([trace.prompt for trace in traces], dtype=pl.String)
     kept = [trace.decision.signals if trace.decision else {} for trace in traces]
     for name in sorted({name for signals in kept for name in signals}):
         width = Counter(signals[name].size for signals in kept if name in signals).most_common(1)[0][0]
