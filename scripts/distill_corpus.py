@@ -66,8 +66,9 @@ def _synsets(path: Path) -> Iterator[tuple[list[str], str, list[str]]]:
 def _question(lemma: str, gloss: str, rng: random.Random) -> str:
     forms = (
         "what is {0}?", "What does {0} mean?", "Define {0}.", "Explain what {0} is in one sentence.",
-        "who or what is {0}", "What is the word for {1}?", "which word means {1}",
-        "Write a short text about {0} ({1}).", "Is {0} {1}?", "Give an example of {0}.", "Q: {1}?\nA:", "how is {0} related to {1}", "Where can I read about {0}?", "Generate a sentence with the words {0}.", "Name {1}.",
+        "who or what is {0}", "What is the word for {1}?", "which word means {1}", "Is {0} {1}?", "Name {1}.",
+        "Write a short text about {0} ({1}).", "Give an example of {0}.", "Q: {1}?\nA:", "how is {0} related to {1}",
+        "Where can I read about {0}?", "Generate a sentence with the words {0}.",
     )  # fmt: skip
     return rng.choice(forms).format(lemma, gloss)
 
@@ -124,6 +125,7 @@ def python_texts(rng: random.Random) -> Iterator[str]:
 
 def _of_module(path: Path, rng: random.Random) -> Iterator[str]:
     source = path.read_text(encoding="utf-8", errors="replace")
+    lines = source.split("\n")
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
@@ -135,7 +137,7 @@ def _of_module(path: Path, rng: random.Random) -> Iterator[str]:
         yield from (" ".join(part.split()) for part in doc.split("\n\n") if 30 < len(part) < LONGEST)
         if isinstance(node, ast.FunctionDef) and doc:
             first = doc.split("\n\n", maxsplit=1)[0]
-            code = ast.get_source_segment(source, node) or ""
+            code = "\n".join(lines[node.lineno - 1 : node.end_lineno])
             yield rng.choice((code, f"Write a function `{node.name}`. {first}", f"{code[:200]}\n"))
 
 

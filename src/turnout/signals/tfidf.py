@@ -1,4 +1,4 @@
-"""Word and character n-grams, weighted by how rare they are; learned with scikit-learn, scored in numpy.
+"""Word and character n-grams, weighted by how rare they are.
 
 >>> rows = Tfidf(min_df=1).fit(["sort a list", "sort an array", "who painted it"]).transform(["sort it"])
 >>> rows.shape[0], round(float((rows.data**2).sum()), 6)
@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from collections.abc import Callable
+from itertools import chain
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +23,13 @@ from turnout.signals.base import Signal
 __all__ = ["Tfidf"]
 
 _CACHED_WORDS = 20_000
+_REMEMBERED_LENGTH = 60  # characters
 _WORDS = re.compile(r"\b\w\w+\b").findall  # scikit-learn's default token pattern
-_SPACES = re.compile(r"\s\s+")
 _NONE = np.empty(0, dtype=np.int32)
+_NOTHING = np.empty(0, dtype=np.float32)
+
+Span: TypeAlias = tuple[int, int]
+Row: TypeAlias = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
 class Tfidf(Signal):
@@ -48,8 +54,8 @@ class Tfidf(Signal):
 
     def __init__(
         self,
-        words: tuple[int, int] = (1, 2),
-        chars: tuple[int, int] = (3, 5),
+        words: Span = (1, 2),
+        chars: Span = (3, 5),
         max_features: int = 8000,
         min_df: int = 2,
     ) -> None:
@@ -69,109 +75,149 @@ class Tfidf(Signal):
             raise ParameterError("Tfidf: one of `words` and `chars` must not be (0, 0)")
 
     def _fit(self, texts: list[str]) -> None:
-        self.word_terms_, self.word_idf_ = self._learn(texts, "word", self.words)
-        self.char_terms_, self.char_idf_ = self._learn(texts, "char_wb", self.chars)
+        self.word_terms_, self.word_idf_ = self._learn(texts, self.words, _whole, _word_grams)
+        self.char_terms_, self.char_idf_ = self._learn(texts, self.chars, _units, _char_grams)
 
-    def _learn(self, texts: list[str], analyzer: str, span: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    def _learn(
+        self,
+        texts: list[str],
+        span: Span,
+        units: Callable[[str], list[str]],
+        grams: Callable[[str, Span], list[str]],
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Terms, joined by newlines as UTF-8 bytes (no n-gram holds a newline), and their inverse frequencies."""
-        if tuple(span) == (0, 0):
-            return np.empty(0, dtype=np.uint8), np.empty(0, dtype=np.float32)
-        from sklearn.feature_extraction.text import TfidfVectorizer
+        if not span[0]:
+            return np.empty(0, dtype=np.uint8), _NOTHING
+        ids: dict[str, int] = {}
+        seen: dict[str, list[int]] = {}  # units recur, so each is cut into n-grams once
+        rows = []
+        for text in texts:
+            parts = units(text.lower())
+            for unit in parts:
+                if unit not in seen:
+                    seen[unit] = [ids.setdefault(gram, len(ids)) for gram in grams(unit, span)]
+            rows.append(np.fromiter(chain.from_iterable(map(seen.__getitem__, parts)), dtype=np.int32))
+        kept, found = self._kept(sorted(ids), ids, rows)
+        terms = np.frombuffer("\n".join(kept).encode("utf-8", "surrogatepass"), dtype=np.uint8)
+        return terms, (np.log((1 + len(texts)) / (1 + found)) + 1.0).astype(np.float32)
 
-        made = TfidfVectorizer(
-            analyzer=analyzer,
-            ngram_range=tuple(span),
-            max_features=self.max_features,
-            min_df=min(self.min_df, len(texts)),
-        )
-        try:
-            made.fit(texts)
-        except ValueError:  # scikit-learn's word for: no term is left
-            return np.empty(0, dtype=np.uint8), np.empty(0, dtype=np.float32)
-        terms = "\n".join(made.get_feature_names_out().tolist()).encode("utf-8", "surrogatepass")
-        return np.frombuffer(terms, dtype=np.uint8), made.idf_.astype(np.float32)
+    def _kept(
+        self, terms: list[str], ids: dict[str, int], rows: list[NDArray[np.int32]]
+    ) -> tuple[list[str], NDArray[np.int64]]:
+        """The chosen terms in order, and the number of texts that hold each."""
+        if not terms:
+            return [], np.empty(0, dtype=np.int64)
+        order = np.array([ids[term] for term in terms])
+        total = np.bincount(np.concatenate(rows), minlength=len(ids))[order]
+        texts = np.bincount(np.concatenate([np.unique(row) for row in rows]), minlength=len(ids))[order]
+        kept = np.flatnonzero(texts >= min(self.min_df, len(rows)))
+        if len(kept) > self.max_features:
+            kept = np.sort(kept[np.argsort(-total[kept], kind="stable")[: self.max_features]])
+        return [terms[place] for place in kept], texts[kept]
 
     def _transform(self, texts: list[str]) -> Sparse:
         self.require_fitted()
-        scorer = self.__dict__.get("_scorer")
-        if scorer is None or scorer.source is not self.word_terms_:
+        scorer: _Scorer | None = self.__dict__.get("_scorer")
+        if scorer is None or scorer.source is not self.word_idf_:
             scorer = self._scorer = _Scorer(self)
         rows = [scorer.row(text) for text in texts]
-        indptr = np.cumsum([0, *(len(indices) for indices, _ in rows)], dtype=np.int64)
-        indices = np.concatenate([_NONE, *(indices for indices, _ in rows)])
-        data = np.concatenate([np.empty(0, dtype=np.float32), *(values for _, values in rows)])
-        return Sparse(indptr, indices, data, scorer.columns)
+        indptr = np.cumsum([0, *(len(columns) for columns, _ in rows)], dtype=np.int64)
+        if len(rows) == 1:
+            return Sparse(indptr, *rows[0], scorer.columns)
+        columns = np.concatenate([_NONE, *(columns for columns, _ in rows)])
+        return Sparse(indptr, columns, np.concatenate([_NOTHING, *(values for _, values in rows)]), scorer.columns)
 
 
 class _Scorer:
-    """Look-up tables built from the learned arrays, with a bounded memory of words' character n-grams."""
+    """Look-up tables built from the learned arrays, with a bounded memory of the character n-grams of words."""
 
     def __init__(self, signal: Tfidf) -> None:
-        self.source = signal.word_terms_
+        self.source = signal.word_idf_
         self.word_span, self.char_span = signal.words, signal.chars
         words, chars = _split(signal.word_terms_), _split(signal.char_terms_)
         self.word_ids = {term: column for column, term in enumerate(words)}
         self.char_ids = {term: column for column, term in enumerate(chars, start=len(words))}
-        self.idf = np.concatenate([signal.word_idf_, signal.char_idf_]).astype(np.float32)
+        self.idf = np.concatenate([signal.word_idf_, signal.char_idf_])
         self.columns = len(self.idf)
-        both = self.word_span[0] > 0 and self.char_span[0] > 0
-        self.length = np.float32(0.5**0.5 if both else 1.0)
+        self.length = np.float32(0.5**0.5 if self.word_span[0] and self.char_span[0] else 1.0)
         self.remembered: dict[str, NDArray[np.int32]] = {}
 
-    def row(self, text: str) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    def row(self, text: str) -> Row:
         """Sorted columns and their values."""
         lower = text.lower()
-        blocks = [self._weigh(found) for found in (self._words(lower), self._chars(lower)) if len(found)]
-        if len(blocks) == 1:
-            return blocks[0]
-        if not blocks:
-            return _NONE, np.empty(0, dtype=np.float32)
-        return np.concatenate([blocks[0][0], blocks[1][0]]), np.concatenate([blocks[0][1], blocks[1][1]])
+        words, chars = self._weigh(self._words(lower)), self._weigh(self._chars(lower))
+        if not len(words[0]) or not len(chars[0]):
+            return words if len(words[0]) else chars
+        return np.concatenate([words[0], chars[0]]), np.concatenate([words[1], chars[1]])
 
-    def _weigh(self, found: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    def _weigh(self, found: NDArray[np.int32]) -> Row:
+        if not len(found):
+            return _NONE, _NOTHING
         found.sort()
-        starts = np.concatenate([[0], np.flatnonzero(found[1:] != found[:-1]) + 1])
-        counts = np.diff(np.append(starts, len(found)))
-        columns = found[starts]
-        values = (1.0 + np.log(counts)).astype(np.float32) * self.idf[columns]
-        return columns, values * (self.length / np.sqrt(values @ values))
+        starts = np.flatnonzero(np.concatenate([[True], found[1:] != found[:-1], [True]]))
+        columns = found[starts[:-1]]
+        values = (1.0 + np.log(np.diff(starts), dtype=np.float32)) * self.idf[columns]
+        values *= self.length / np.sqrt(values @ values)
+        return columns, values
 
     def _words(self, text: str) -> NDArray[np.int32]:
-        low, high = self.word_span
-        if not low or not self.word_ids:
+        if not self.word_ids:
             return _NONE
-        words, ids = _WORDS(text), self.word_ids
-        found = [ids[word] for word in words if word in ids] if low == 1 else []
-        for n in range(max(low, 2), high + 1):
-            grams = map(" ".join, zip(*(words[start:] for start in range(n)), strict=False))
-            found += [ids[gram] for gram in grams if gram in ids]
-        return np.array(found, dtype=np.int32)
+        ids = self.word_ids
+        return np.array([ids[gram] for gram in _word_grams(text, self.word_span) if gram in ids], dtype=np.int32)
 
     def _chars(self, text: str) -> NDArray[np.int32]:
-        if not self.char_span[0] or not self.char_ids:
+        if not self.char_ids:
             return _NONE
         remembered = self.remembered
         parts = [_NONE]
-        for word in _SPACES.sub(" ", text).split():
+        for word in _units(text):
             columns = remembered.get(word)
             if columns is None:
-                columns = self._word_chars(word)
+                ids = self.char_ids
+                columns = np.array([ids[gram] for gram in _char_grams(word, self.char_span) if gram in ids], np.int32)
                 if len(remembered) >= _CACHED_WORDS:
                     remembered.clear()
-                remembered[word] = columns
+                if len(word) <= _REMEMBERED_LENGTH:
+                    remembered[word] = columns
             parts.append(columns)
         return np.concatenate(parts)
 
-    def _word_chars(self, word: str) -> NDArray[np.int32]:
-        padded, ids = f" {word} ", self.char_ids
-        low, high = self.char_span
-        found: list[int] = []
-        for n in range(low, high + 1):
-            grams = [padded[start : start + n] for start in range(max(len(padded) - n, 0) + 1)]
-            found += [ids[gram] for gram in grams if gram in ids]
-            if len(padded) <= n:  # a word shorter than n is counted once, as scikit-learn does
-                break
-        return np.array(found, dtype=np.int32)
+
+def _whole(text: str) -> list[str]:
+    return [text]
+
+
+def _units(text: str) -> list[str]:
+    return text.split()
+
+
+def _word_grams(text: str, span: Span) -> list[str]:
+    """N-grams of the words of two and more letters, as scikit-learn's default `token_pattern` finds them.
+
+    >>> _word_grams("sort a long list", (1, 2))
+    ['sort', 'long', 'list', 'sort long', 'long list']
+    """
+    words = _WORDS(text)
+    grams = words if span[0] == 1 else []
+    for n in range(max(span[0], 2), span[1] + 1):
+        grams = grams + list(map(" ".join, zip(*(words[start:] for start in range(n)), strict=False)))
+    return grams
+
+
+def _char_grams(word: str, span: Span) -> list[str]:
+    """N-grams of a word with a space before and after; a shorter word is one n-gram, once.
+
+    >>> _char_grams("to", (3, 5))
+    [' to', 'to ', ' to ']
+    """
+    padded = f" {word} "
+    grams: list[str] = []
+    for n in range(span[0], span[1] + 1):
+        grams += [padded[start : start + n] for start in range(max(len(padded) - n, 0) + 1)]
+        if len(padded) <= n:
+            break
+    return grams
 
 
 def _split(terms: NDArray[np.uint8]) -> list[str]:

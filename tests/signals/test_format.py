@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+
+from turnout.signals.format import COLUMNS, Format
+
+
+def seen(text: str) -> dict[str, float]:
+    return dict(zip(COLUMNS, Format().transform([text])[0].tolist(), strict=True))
+
+
+def test_every_column_has_its_own_name() -> None:
+    assert len(set(COLUMNS)) == len(COLUMNS) == Format().transform(["x"]).shape[1]
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        ("digits", "add 12345 and 67890"),
+        ("numbers", "3 apples and 12 pears"),
+        ("capitals", "NASA AND ESA"),
+        ("choices", "Pick one\n(A) red\n(B) green"),
+        ("ends_question", "Is it?  "),
+        ("ends_colon", "The answer is:\n"),
+        ("opens_lower", "who is it"),
+        ("brackets", "f(x)[0]"),
+        ("operators", "1 + 2 = 3"),
+        ("underscores", "a_b_c"),
+        ("backslashes", "\\alpha"),
+        ("not_ascii", "Grüße"),
+        ("lines", "a\nb\nc"),
+        ("blank_lines", "a\n\nb"),
+        ("questions", "a? b? c"),
+        ("bullets", "Items:\n- a\n- b"),
+        ("latex", "\\frac{1}{2}"),
+        ("tags", "<b>x</b>"),
+        ("shots", "Q: x\nA: y"),
+        ("code_fence", "```\nx\n```"),
+        ("code", "def f(x): pass"),
+        ("json", "Return JSON"),
+        ("steps", "Think step by step."),
+        ("write", "Write a poem"),
+        ("explain", "Explain gravity."),
+        ("solve", "Solve x"),
+        ("translate", "Translate this"),
+        ("program", "a python list"),
+        ("amount", "How many are there"),
+        ("measure", "5 km"),
+        ("truth", "True or false"),
+        ("consent", "yes or no"),
+        ("choose", "the following option"),
+        ("suppose", "Let x be 1"),
+        ("person", "I like it"),
+        ("past", "it was there"),
+        ("starts_what", "What is it"),
+        ("starts_how", "how is it"),
+    ],
+)
+def test_a_column_answers_to_what_it_names(column: str, text: str) -> None:
+    assert seen(text)[column] > seen("Name some towns.")[column]
+
+
+def test_a_lone_letter_with_a_stop_is_no_list_of_choices() -> None:
+    assert seen("I spoke with J. Smith")["choices"] == 0.0
+
+
+def test_shares_are_bounded_for_texts_of_one_character() -> None:
+    assert seen("_" * 500)["underscores"] == 3.0
+
+
+def test_length_is_that_of_the_whole_text() -> None:
+    assert seen("a b " * 10_000)["characters"] > seen("a b " * 1_000)["characters"]
