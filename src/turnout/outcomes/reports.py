@@ -1,4 +1,7 @@
-"""What a log holds, and what two logs share."""
+"""What a log holds, and what two logs share.
+
+Shape letters: N queries, E experts, G near-duplicate groups, O outcomes.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from turnout.outcomes.log import OutcomeLog
 from turnout.stats import effective_sample_size, jaccard, near_duplicates, normalise
 
-_SHOWN = 5
+_EXAMPLES, _CHARACTERS = 5, 160
+_TWINS = 50  # members of a group that an example is picked from
 
 
 @dataclass(frozen=True, slots=True)
 class Leaks:
-    """Queries of a test log that stand in a train log too.
+    """Queries of a test log that stand in a train log too; true where there are any.
 
-    `exact` after lower-casing and folding white space, `near` with a 5-gram Jaccard of at least 0.9 (directly or by
-    a chain). `rows` are the test log's row numbers of both.
+    `exact` counts prompts equal after lower-casing and folding white space, `near` the further ones whose
+    near-duplicate group (5-gram Jaccard of at least 0.9, directly or by a chain) holds a training prompt, `same_ids`
+    equal query ids. `rows` are the test log's row numbers of `exact` and `near`; leave them out of a test.
     """
 
     queries: int
@@ -29,45 +35,121 @@ class Leaks:
     examples: tuple[dict[str, Any], ...]
 
     def __bool__(self) -> bool:
-        return bool(self.rows)
+        return bool(self.rows or self.same_ids)
 
 
 def leaks(train: OutcomeLog, test: OutcomeLog) -> Leaks:
-    """Prompts of `test` that `train` holds as well. Without text only equal ids can be counted."""
+    """What `test` shares with `train`. Without text only equal ids can be counted.
+
+    >>> train = OutcomeLog.from_arrays(["Name the capital of Peru."], ["a"], [[1]], query_ids=["t0"])
+    >>> test = OutcomeLog.from_arrays(["name the  capital of Peru!", "Add 2 and 3."], ["a"], [[1], [0]])
+    >>> found = leaks(train, test)
+    >>> found.exact, found.near, found.examples[0]["train"]
+    (0, 1, 't0')
+    """
     groups = near_duplicates([*train.texts, *test.texts])
-    first: dict[int, int] = {}
+    members: dict[int, list[int]] = {}
     for row, group in enumerate(groups[: len(train)].tolist()):
-        first.setdefault(group, row)
-    known = {normalise(text) for text in train.texts if text.strip()}
-    rows = [n for n, group in enumerate(groups[len(train) :].tolist()) if group in first]
-    exact = [n for n in rows if normalise(test.texts[n]) in known]
-    examples = []
-    for n in rows[:_SHOWN]:
-        twin = first[int(groups[len(train) + n])]
-        similarity = jaccard(test.texts[n], train.texts[twin])
-        pair = {"test": test.query_ids[n], "train": train.query_ids[twin], "text": test.texts[n][:200]}
-        examples.append({**pair, "jaccard": similarity})
+        members.setdefault(group, []).append(row)
+    group_N = groups[len(train) :].tolist()
+    rows = [n for n, group in enumerate(group_N) if group in members]
+    known = {normalise(text) for text in train.texts}
+    exact = sum(normalise(test.texts[n]) in known for n in rows)
+    examples = tuple(_example(train, test, n, members[group_N[n]]) for n in rows[:_EXAMPLES])
     same_ids = len(set(train.query_ids) & set(test.query_ids))
-    return Leaks(len(test), len(exact), len(rows) - len(exact), same_ids, tuple(rows), tuple(examples))
+    return Leaks(len(test), exact, len(rows) - exact, same_ids, tuple(rows), examples)
+
+
+def _example(train: OutcomeLog, test: OutcomeLog, n: int, twins: list[int]) -> dict[str, Any]:
+    text = test.texts[n]
+    similarity, twin = max((jaccard(text, train.texts[row]), -row) for row in twins[:_TWINS])
+    ids = {"test": test.query_ids[n], "train": train.query_ids[-twin]}
+    return {**ids, "jaccard": similarity, "text": normalise(text)[:_CHARACTERS]}
 
 
 def describe(log: OutcomeLog) -> dict[str, Any]:
-    """Sizes, experts, stored columns, duplicates and headroom, as plain JSON values."""
+    """Sizes, experts, stored columns, duplicates, headroom and propensities, as plain JSON values.
+
+    Costs in US dollars per request; a mean is over what was observed, None where nothing was.
+
+    >>> log = OutcomeLog.from_arrays(["2 + 2?", "Capital of Peru?"], ["small", "large"], [[1.0, 0.5], [0.0, 1.0]])
+    >>> describe(log)["headroom"]
+    {'queries': 2, 'best_single': 'large', 'best_single_score': 0.75, 'oracle': 1.0, 'gap': 0.25}
+    """
     score_NE = log.matrix()
     seen_NE = np.isfinite(score_NE)
-    size_G = np.bincount(log.groups())
-    described: dict[str, Any] = {
+    return {
         "queries": len(log),
         "experts": len(log.experts),
         "outcomes": log.outcomes.height,
+        "tasks": len({task for task in log.tasks or () if task}),
         "missing_share": float(1 - seen_NE.mean()),
-        "duplicates": {
-            "groups": int((size_G > 1).sum()),
-            "queries": int(size_G[size_G > 1].sum()),
-            "largest": int(size_G.max()),
-        },
+        "queries_without_outcome": int((~seen_NE.any(axis=1)).sum()),
+        "queries_without_prompt": log.texts.count(""),
+        "columns": {"queries": log.queries.columns, "outcomes": log.outcomes.columns},
+        "arms": _arms(log, score_NE),
+        "duplicates": _duplicates(log),
+        "headroom": _headroom(log, score_NE),
+        "propensity": _propensity(log, seen_NE),
     }
-    if log.has("propensity"):
-        weights = 1.0 / log.matrix("propensity")[seen_NE]
-        described["effective_sample_size"] = effective_sample_size(weights[np.isfinite(weights)])
-    return described
+
+
+def _arms(log: OutcomeLog, score_NE: NDArray[np.float64]) -> list[dict[str, Any]]:
+    """One row per expert, best mean score first."""
+    cost_NE = log.matrix("cost") if log.has("cost") else np.full_like(score_NE, np.nan)
+    arms = [
+        {
+            "expert": expert,
+            "score": _mean(score_NE[:, e]),
+            "cost": _mean(cost_NE[:, e]),
+            "coverage": float(np.isfinite(score_NE[:, e]).mean()),
+        }
+        for e, expert in enumerate(log.experts)
+    ]
+    return sorted(arms, key=lambda arm: -(arm["score"] or 0.0))
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    seen = values[np.isfinite(values)]
+    return float(seen.mean()) if len(seen) else None
+
+
+def _duplicates(log: OutcomeLog) -> dict[str, Any]:
+    """Groups of more than one query, the queries in them, and the largest group with its first prompt."""
+    groups_N = log.groups()
+    size_G = np.bincount(groups_N)
+    first = log.texts[int(np.argmax(groups_N == size_G.argmax()))] if len(log) else ""
+    return {
+        "groups": int((size_G > 1).sum()),
+        "queries": int(size_G[size_G > 1].sum()),
+        "largest": int(size_G.max(initial=0)),
+        "largest_prompt": normalise(first)[:_CHARACTERS] if size_G.max(initial=0) > 1 else None,
+    }
+
+
+def _headroom(log: OutcomeLog, score_NE: NDArray[np.float64]) -> dict[str, Any] | None:
+    """Best single expert against the best observed expert per query, over queries that saw it and another one.
+
+    On a partial log the oracle is too low (it knows observed scores only); None where no query compares two experts.
+    """
+    seen_NE = np.isfinite(score_NE)
+    total_E = np.where(seen_NE, score_NE, 0.0).sum(axis=0)
+    mean_E = np.where(seen_NE.any(axis=0), total_E / np.maximum(seen_NE.sum(axis=0), 1), -np.inf)
+    best = int(mean_E.argmax())
+    use_N = seen_NE[:, best] & (seen_NE.sum(axis=1) > 1)
+    if not use_N.any():
+        return None
+    single, oracle = float(score_NE[use_N, best].mean()), float(np.nanmax(score_NE[use_N], axis=1).mean())
+    scores = {"best_single_score": single, "oracle": oracle, "gap": oracle - single}
+    return {"queries": int(use_N.sum()), "best_single": log.experts[best], **scores}
+
+
+def _propensity(log: OutcomeLog, seen_NE: NDArray[np.bool_]) -> dict[str, float] | None:
+    """The spread of propensities, and how many outcomes the importance weights leave; None where none is stored."""
+    if not log.has("propensity"):
+        return None
+    propensity_O = log.matrix("propensity")[seen_NE]
+    propensity_O = propensity_O[np.isfinite(propensity_O)]
+    spread = {"min": propensity_O.min(), "median": np.median(propensity_O), "max": propensity_O.max()}
+    sizes = {"outcomes": len(propensity_O), "effective_sample_size": effective_sample_size(1 / propensity_O)}
+    return {name: float(value) for name, value in (spread | sizes).items()}
