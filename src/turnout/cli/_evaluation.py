@@ -11,6 +11,7 @@ from turnout.cli._output import show, stderr, table
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from turnout.evaluation.benchmark import Bar
     from turnout.evaluation.results import Evaluation, Row
@@ -31,8 +32,16 @@ def render(console: Console, evaluation: Evaluation) -> None:
     for warning in evaluation.warnings:
         console.print(f"[bold white on red] WARNING [/] [bold]{warning}[/bold]")
     console.print(f"[dim]{evaluation.protocol}. Intervals are 95 %.[/dim]")
-    columns = ["", "accuracy", "gain over best single", "gap to oracle", "US$ / 1,000", "AIQ", "ECE"]
-    console.print(table(columns, [_cells(row) for row in evaluation.rows]))
+    columns = [
+        "",
+        "accuracy",
+        "gain over best single",
+        "gap to oracle",
+        "nominal US$ / 1,000" if evaluation.nominal else "US$ / 1,000",
+        "AIQ",
+        "ECE",
+    ]
+    _print(console, table(columns, [_cells(row) for row in evaluation.rows]))
     if evaluation.aiq_singles is not None:
         console.print(f"[dim]A coin between single experts reaches AIQ {evaluation.aiq_singles:.3f}.[/dim]")
     _render_pair(console, evaluation)
@@ -44,12 +53,19 @@ def render(console: Console, evaluation: Evaluation) -> None:
         console.print(f"[dim]{remark}[/dim]")
 
 
+def _print(console: Console, made: Table) -> None:
+    """A pipe has no width of its own; a table should not be folded there."""
+    if not console.is_terminal:
+        console.width = max(console.width, 132)
+    console.print(made)
+
+
 def _cells(row: Row) -> list[object]:
     return [
         row.name,
         span(row.accuracy),
         span(row.gain, signed=True),
-        span(row.gap),
+        None if row.gap is None else row.gap.mean,
         "—" if row.cost is None else show(row.cost.mean),
         row.aiq,
         row.ece,
@@ -62,7 +78,7 @@ def _render_pair(console: Console, evaluation: Evaluation) -> None:
         return
     rows = [[r.name, span(r.apgr), f"{r.cpt50:.1%}", f"{r.cpt80:.1%}", span(r.gain, signed=True)] for r in pair.rows]
     title = f"between {pair.weak} and {pair.strong} (RouteLLM's figures; random is .5, 50 %, 80 %)"
-    console.print(table(["", "APGR", "CPT50", "CPT80", "over prompt length"], rows, title=title))
+    _print(console, table(["", "APGR", "CPT50", "CPT80", "over prompt length"], rows, title=title))
 
 
 def render_bars(console: Console, name: str, bars: Sequence[Bar]) -> None:
@@ -78,7 +94,7 @@ def render_bars(console: Console, name: str, bars: Sequence[Bar]) -> None:
         ]
         for bar in bars
     ]
-    console.print(table([f"{name}: bar", "", "wanted", "measured", "gap", ""], rows))
+    _print(console, table([f"{name}: bar", "", "wanted", "measured", "gap", ""], rows))
 
 
 def numbers(text: str) -> tuple[int, ...]:

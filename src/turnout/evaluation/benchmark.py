@@ -71,7 +71,8 @@ def run(
     entry = next(known for known in datasets.DATASETS if known.name == name)
     found, bars = BENCHES[name](log, methods, seeds, progress)
     facts = {**found.evaluation.facts, "source": entry.source, "licence": entry.licence, "cost": entry.cost}
-    evaluation = replace(found.evaluation, title=f"{name}: {entry.title}", facts=facts)
+    title, nominal = f"{name}: {entry.title}", entry.cost.startswith("nominal")
+    evaluation = replace(found.evaluation, title=title, facts=facts, nominal=nominal)
     return Outcome(name, evaluation, tuple(bars))
 
 

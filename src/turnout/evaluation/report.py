@@ -156,7 +156,7 @@ def _plot(evaluation: Evaluation) -> str:
 def _table(evaluation: Evaluation) -> str:
     priced = any(row.cost is not None for row in evaluation.rows)
     heads = ["accuracy", "gain over best single", "", "gap to oracle"]
-    heads += ["US$ per 1,000", "AIQ"] if priced else []
+    heads += ["nominal US$ per 1,000" if evaluation.nominal else "US$ per 1,000", "AIQ"] if priced else []
     heads += ["ECE"]
     scale = max(
         [max(abs(r.gain.low), abs(r.gain.high)) for r in evaluation.rows if r.gain and r.name != CEILING] or [1.0]
