@@ -46,8 +46,8 @@ def convert(
     from turnout.cli._output import emit
     from turnout.outcomes import OutcomeLog
 
-    read = OutcomeLog.read(log)
     _free(out, force)
+    read = OutcomeLog.read(log)
     read.write(out)
     back = OutcomeLog.read(out)
     lost = len(read) - len(back)
@@ -73,11 +73,12 @@ def split(
 
     if not 0 < fraction < 1:
         raise ParameterError(f"`--fraction` must be in (0, 1), got {fraction}")
-    parts = dict(zip((first, rest), OutcomeLog.read(log).split(fraction, seed), strict=True))
-    if len(parts) < 2:
+    if first.resolve() == rest.resolve():
         raise ParameterError(f"the two parts need two places, got {first} twice")
-    for out, part in parts.items():
+    for out in (first, rest):
         _free(out, force)
+    parts = dict(zip((first, rest), OutcomeLog.read(log).split(fraction, seed), strict=True))
+    for out, part in parts.items():
         part.write(out)
     result = {"fraction": fraction, "seed": seed, "parts": {str(out): len(part) for out, part in parts.items()}}
     emit(result, as_json, lambda console: console.print("\n".join(f"{out}: {part!r}" for out, part in parts.items())))
