@@ -103,19 +103,14 @@ class CostModel:
         """Predicted prompt and answer tokens, each (N, E); `max_tokens_N` (inf where unset) caps the answer."""
         size_N1 = np.asarray(size_N, dtype=np.float64)[:, None]
         prompt_NE = self.prompt[:, 0] + self.prompt[:, 1] * size_N1
-        intercept_E, slope_E, smear_E, longest_E = self.answer.T
-        answer_NE = smear_E * np.exp(intercept_E + slope_E * np.log1p(size_N1)) - 1.0
-        answer_NE = np.minimum(np.maximum(answer_NE, 0.0), longest_E)
-        return prompt_NE, answer_NE if max_tokens_N is None else np.minimum(answer_NE, max_tokens_N[:, None])
+        return prompt_NE, self._answers(size_N1, max_tokens_N)
 
     def predict(self, size_N: Array, max_tokens_N: Array | None = None) -> Array:
         """Expected US dollars per request, shape (N, E)."""
-        prompt_NE, answer_NE = self.tokens(size_N, max_tokens_N)
-        rates_E2 = self._rates
+        fixed_E, per_token_E, per_answer_E = self._rates
         size_N1 = np.asarray(size_N, dtype=np.float64)[:, None]
-        by_price_NE: Array = rates_E2[:, 0] * prompt_NE + rates_E2[:, 1] * answer_NE
-        line_NE: Array = self.line[:, 0] + self.line[:, 1] * size_N1
-        return by_price_NE + line_NE
+        before_NE: Array = fixed_E + per_token_E * size_N1
+        return before_NE + per_answer_E * self._answers(size_N1, max_tokens_N)
 
     def reprice(self, expert: str, price: Price) -> CostModel:
         """The same token predictions at another price; the other experts' costs do not change."""
@@ -177,9 +172,24 @@ class CostModel:
             line=state["line"],
         )
 
+    def _answers(self, size_N1: Array, max_tokens_N: Array | None) -> Array:
+        level_E, slope_E, longest_E = self._lengths
+        answer_NE = np.expm1(level_E + slope_E * np.log1p(size_N1))
+        answer_NE = np.minimum(np.maximum(answer_NE, 0.0), longest_E)
+        return answer_NE if max_tokens_N is None else np.minimum(answer_NE, max_tokens_N[:, None])
+
     @cached_property
-    def _rates(self) -> Array:
-        return np.array([(p.input, p.output) if p else (0.0, 0.0) for p in self.prices]) / 1e6
+    def _lengths(self) -> tuple[Array, Array, Array]:
+        """The columns of `answer`, with the smearing ratio moved into the exponent."""
+        intercept_E, slope_E, smear_E, longest_E = (np.ascontiguousarray(column_E) for column_E in self.answer.T)
+        return intercept_E + np.log(np.maximum(smear_E, 1e-12)), slope_E, longest_E
+
+    @cached_property
+    def _rates(self) -> tuple[Array, Array, Array]:
+        """US dollars per request, per token of size, and per answer token."""
+        rate_E2 = np.array([(p.input, p.output) if p else (0.0, 0.0) for p in self.prices]).reshape(-1, 2) / 1e6
+        fixed_E = rate_E2[:, 0] * self.prompt[:, 0] + self.line[:, 0]
+        return fixed_E, rate_E2[:, 0] * self.prompt[:, 1] + self.line[:, 1], np.ascontiguousarray(rate_E2[:, 1])
 
     def _column(self, expert: str) -> int:
         if expert not in self.experts:

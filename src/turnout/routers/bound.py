@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.errors import ConfigError, RequestError, did_you_mean
+from turnout.errors import ConfigError, RequestError, StateError, did_you_mean
 from turnout.features import Features, Sparse
 from turnout.prices import CostModel
+from turnout.routers.evidence import nothing
 from turnout.types import Arm, Decision, Plan, Price, Request
 
 if TYPE_CHECKING:
@@ -44,18 +45,28 @@ class Bound:
     """
 
     def __init__(self, router: Router, arms: Sequence[Arm], default: str | None = None) -> None:
-        """Raises ConfigError for an empty pool, a repeated id, or a default that is not in the pool."""
+        """Raises ConfigError for an empty pool, a repeated id, or a default that is not in the pool.
+
+        Every signal is computed once, so that tables are loaded before the first request; StateError tells where one
+        has another number of columns than the router was fitted on.
+        """
         self.arms = tuple(arms)
         self.experts = tuple(arm.id for arm in self.arms)
         _check_pool(self.experts, default)
         self.default = default
         self._signals = tuple((name, router.signals[name]) for name in router.signal_names)
+        for name, signal in self._signals:
+            if (width := signal.transform(("",)).shape[1]) != router.widths[name]:
+                fitted = router.widths[name]
+                raise StateError(f"signal {name!r} has {width} columns, the router was fitted on {fitted}; fit again")
+        self.blocking = any(signal.blocking for _, signal in self._signals)
         self._estimator, self._calibration, self._policy = router.estimator, router.calibration, router.policy
         known = router.experts
         newcomers = [arm for arm in self.arms if arm.id not in known]
         self._newcomers = len(newcomers)
         order_X = (*known, *(arm.id for arm in newcomers))
-        self._at = tuple(order_X.index(expert) for expert in self.experts)
+        at = [order_X.index(expert) for expert in self.experts]
+        self._take = None if at == list(range(len(order_X))) else np.array(at)
         self._known = tuple(expert in known for expert in self.experts)
         self.fitted = any(self._known)
         self._costs = _live_costs(router.costs, self.arms, newcomers)
@@ -74,7 +85,7 @@ class Bound:
         Raises RequestError where no arm is eligible.
         """
         features = {name: signal.transform((request.text,)) for name, signal in self._signals}
-        row = self._rows(features, (request,))[0]
+        row = self._rows(features or nothing(1), (request,))[0]
         traced = {name: values[0] for name, values in features.items() if not isinstance(values, Sparse)}
         return self._select(request, row, traced, seed=seed, explore=explore, switch_margin=switch_margin)
 
@@ -88,7 +99,7 @@ class Bound:
         features = {name: signal.transform(texts) for name, signal in self._signals}
         dense = {name: values for name, values in features.items() if not isinstance(values, Sparse)}
         decisions = []
-        for n, row in enumerate(self._rows(features, requests)):
+        for n, row in enumerate(self._rows(features or nothing(len(requests)), requests)):
             traced = {name: values[n] for name, values in dense.items()}
             decisions.append(
                 self._select(requests[n], row, traced, seed=seed + n, explore=explore, switch_margin=switch_margin)
@@ -100,8 +111,7 @@ class Bound:
         limits = [request.max_tokens for request in requests]
         cap_N = None if not any(limits) else np.array([np.inf if limit is None else float(limit) for limit in limits])
         cost_NX = self._costs.predict(size_N, cap_N)
-        take = list(self._at)
-        cost_NP = cost_NX[:, take].tolist()
+        cost_NP = self._of_pool(cost_NX)
         if not self.fitted:
             return [_Row((), (), tuple(cost), self._ranking or ()) for cost in cost_NP]
         quality_NX, se_NX = self._calibration.apply(*self._estimator.predict(features))
@@ -114,10 +124,14 @@ class Bound:
             quality_NX, se_NX, objective_NX = _with_newcomers(
                 quality_NX, se_NX, objective_NX, self._newcomers if ranking is None else 0, self._newcomers
             )
-        rows = zip(
-            quality_NX[:, take].tolist(), se_NX[:, take].tolist(), cost_NP, objective_NX[:, take].tolist(), strict=True
-        )
+        quality_NP, se_NP, objective_NP = (self._of_pool(a_NX) for a_NX in (quality_NX, se_NX, objective_NX))
+        rows = zip(quality_NP, se_NP, cost_NP, objective_NP, strict=True)
         return [_Row(tuple(q), tuple(se), tuple(c), tuple(o)) for q, se, c, o in rows]
+
+    def _of_pool(self, values_NX: NDArray[Any]) -> list[list[float]]:
+        """The pool's columns as Python numbers."""
+        taken: list[list[float]] = (values_NX if self._take is None else values_NX[:, self._take]).tolist()
+        return taken
 
     def _fixed_ranking(self, router: Router) -> tuple[float, ...] | None:
         """What ranks the arms where estimates do not: per X for an abstaining router, per P for an unfitted pool."""

@@ -6,6 +6,7 @@ Shape letters: N queries, E experts, G grid points.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,13 +58,18 @@ class Calibration:
         >>> Calibration.identity(2).apply(np.array([[0.25, 1.5]]), np.array([[0.1, 0.1]]))[0].tolist()
         [[0.25, 1.0]]
         """
+        start_E, left_T, rise_T = self._flat
         place_NE = np.minimum(np.maximum(predicted_NE, 0.0), 1.0) * (POINTS - 1)
-        left_NE = np.minimum(place_NE.astype(np.intp), POINTS - 2)
-        part_NE = place_NE - left_NE
-        experts = np.arange(self.table_EG.shape[0])
-        low_NE, high_NE = self.table_EG[experts, left_NE], self.table_EG[experts, left_NE + 1]
-        quality_NE: Array = low_NE + part_NE * (high_NE - low_NE)
+        step_NE = place_NE.astype(np.intp)
+        at_NE = step_NE + start_E
+        quality_NE: Array = left_T.take(at_NE) + (place_NE - step_NE) * rise_T.take(at_NE)
         return quality_NE, np.asarray(se_NE * self.slope_E, dtype=np.float64)
+
+    @cached_property
+    def _flat(self) -> tuple[NDArray[np.intp], Array, Array]:
+        """Where each expert's grid starts in the flattened table, its values, and the rise to the next (last: 0)."""
+        rise_EG = np.diff(self.table_EG, axis=1, append=self.table_EG[:, -1:])
+        return np.arange(len(self.table_EG)) * POINTS, self.table_EG.ravel(), rise_EG.ravel()
 
     def append(self, other: Calibration) -> Calibration:
         """These experts and then the other's."""

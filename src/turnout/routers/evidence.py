@@ -119,6 +119,8 @@ def read_signals(
 ) -> tuple[dict[str, Signal], dict[str, Features]]:
     """The wanted signals and their features: computed from texts, or the stored values of a log without text."""
     fitted = fitted or {}
+    if not wanted:
+        return {}, nothing(len(log))
     if log.has_text:
         texts = log.texts
         signals = {n: fitted[n] if n in fitted else registry.create("signal", n).fit(texts) for n in wanted}
@@ -131,6 +133,11 @@ def read_signals(
         )
     signals = {n: fitted[n] if n in fitted else registry.create("signal", n).fit([]) for n in wanted}
     return signals, {name: stored[name] for name in wanted}
+
+
+def nothing(rows: int) -> dict[str, Features]:
+    """Features for an estimator that reads no signal: rows without columns, which still count the queries."""
+    return {"": np.empty((rows, 0), dtype=np.float32)}
 
 
 def complete(features: Mapping[str, Features], rows: int) -> NDArray[np.bool_]:

@@ -34,11 +34,13 @@ class Examples:
     @classmethod
     def draw(cls, evidence: Evidence, size: int, seed: int, keep_text: bool) -> Examples:
         """At most `size` queries at random; none where no dense signal is there to compare them by."""
-        dense = [name for name, values in evidence.features.items() if not isinstance(values, Sparse)]
+        columns = {name: 0 if isinstance(f, Sparse) else f.shape[1] for name, f in evidence.features.items()}
+        dense = [name for name, width in columns.items() if width]
         signal = "embedding" if "embedding" in dense else next(iter(dense), None)
         rows = len(evidence.query_ids) if signal else 0
         at = np.sort(np.random.default_rng(seed).permutation(rows)[:size])
-        vectors_MD = np.asarray(evidence.features[signal], dtype=np.float32)[at] if signal else np.zeros((0, 0))
+        vectors = evidence.features[signal] if signal else None
+        vectors_MD = np.zeros((0, 0)) if vectors is None or isinstance(vectors, Sparse) else vectors[at]
         code_MD, scale_M1 = _quantise(vectors_MD)
         return cls(
             signal=signal,

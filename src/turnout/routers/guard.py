@@ -54,6 +54,9 @@ class Guard:
             reason = f"{self.groups} groups of queries with {self.support} outcomes of its own choices are too few"
             verdict = "abstains" if self.enabled else "routes unguarded"
             return f"{verdict}: {reason} to show a gain over always asking {self.baseline}"
+        if self.gain == self.low == self.high == 0.0:
+            verdict = "abstains" if self.enabled else "routes unguarded"
+            return f"{verdict}: {self.baseline} was its choice on every held-out query"
         gained = f"{self.gain:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
         if self.passed:
             return f"routes: on held-out queries it gains {gained} over always asking {self.baseline}"

@@ -21,6 +21,7 @@ from turnout.prices import CostModel, sizes
 from turnout.routers import saving
 from turnout.routers.bound import Bound, stated
 from turnout.routers.calibration import Calibration
+from turnout.routers.evidence import nothing
 from turnout.routers.examples import Examples
 from turnout.routers.guard import Guard
 from turnout.signals.base import Signal
@@ -55,6 +56,7 @@ class Router:
         self,
         *,
         signals: Mapping[str, Signal],
+        widths: Mapping[str, int],
         estimator: Estimator,
         calibration: Calibration,
         policy: Policy,
@@ -64,7 +66,8 @@ class Router:
         examples: Examples,
         summary: Mapping[str, Any],
     ) -> None:
-        self.signals, self.estimator, self.calibration, self.policy = dict(signals), estimator, calibration, policy
+        self.signals, self.widths = dict(signals), dict(widths)
+        self.estimator, self.calibration, self.policy = estimator, calibration, policy
         self.costs, self.guard, self.arms, self.examples = costs, guard, tuple(arms), examples
         self.summary: dict[str, Any] = dict(summary)
 
@@ -107,6 +110,7 @@ class Router:
         given = {arm.id: arm for arm in arms}
         made = cls(
             signals=fitted,
+            widths={name: values.shape[1] for name, values in evidence.features.items()},
             estimator=estimator,
             calibration=calibration,
             policy=policy,
@@ -143,7 +147,8 @@ class Router:
         if isinstance(source, Mapping):
             return source, np.zeros(n_rows(source))
         if isinstance(source, Sequence):
-            return {name: self.signals[name].transform(source) for name in self.signal_names}, sizes(source)
+            found = {name: self.signals[name].transform(source) for name in self.signal_names}
+            return found or nothing(len(source)), sizes(source)
         from turnout.routers.evidence import prompt_sizes, read_signals
 
         return read_signals(source, self.signal_names, self.signals)[1], prompt_sizes(source)
@@ -216,6 +221,7 @@ class Router:
     def _parts(self) -> dict[str, Any]:
         return {
             "signals": self.signals,
+            "widths": self.widths,
             "estimator": self.estimator,
             "calibration": {"table": self.calibration.table_EG, "slope": self.calibration.slope_E},
             "policy": self.policy,
@@ -231,6 +237,7 @@ class Router:
         try:
             return cls(
                 signals=parts["signals"],
+                widths=parts["widths"],
                 estimator=parts["estimator"],
                 calibration=Calibration(parts["calibration"]["table"], parts["calibration"]["slope"]),
                 policy=parts["policy"],
@@ -262,7 +269,7 @@ def _arm_state(arm: Arm) -> dict[str, Any]:
         "features": sorted(arm.limits.features),
         "tags": sorted(arm.tags),
         "model": arm.model,
-        "how": {"name": arm.how.name, "suffix": arm.how.suffix, "body": arm.how.body},
+        "how": {"name": arm.how.name, "suffix": arm.how.suffix, "body": _listed(arm.how.body)},
     }
 
 
@@ -274,7 +281,7 @@ def _arm(state: Mapping[str, Any]) -> Arm:
         limits=Limits(state["context"], frozenset(state["features"])),
         tags=frozenset(state["tags"]),
         model=state["model"],
-        how=How(**state["how"]),
+        how=How(**_listed(state["how"])),
     )
 
 
