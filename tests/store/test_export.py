@@ -60,3 +60,31 @@ def test_vectors_of_another_width_are_left_out(tmp_path: Path) -> None:
 def test_nothing_to_export_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LogError, match="no trace has an outcome yet"):
         export(tmp_path, trace("x", "a"), scored=0)
+
+
+def test_a_router_is_fitted_on_the_export_without_text(tmp_path: Path) -> None:
+    """The loop closed: what was served, with feedback, becomes the next router."""
+    from turnout.routers import Router
+    from turnout.signals.format import Format
+    from turnout.types import Request
+
+    words = ["river", "1969", "tall", "Peru", "why", "blue"]
+    asks = [f"who was {words[i % 6]} {'and ' * (i % 40)}number {i}?" for i in range(240)]
+    codes = [f"def f_{i}(x):\n    return x + {i}\n" + "    # more\n" * (i % 50) for i in range(240)]
+    texts = [codes[i] if i % 2 else asks[i] for i in range(240)]
+    signal = Format().fit(texts)
+    with TraceStore(tmp_path / "t.sqlite") as store:
+        for i, text in enumerate(texts):
+            expert = "code" if (i // 2) % 2 else "chat"
+            signals = {"format": np.asarray(signal.transform([text]))[0]}
+            decision = Decision(
+                Plan(expert), "explored", ("code", "chat"), (True, True), propensity=0.5, signals=signals
+            )
+            store.put(Trace(f"t{i}", 2e9, "auto", decision, [], expert, 200, Usage(3, 4), 1e-6, 0.5))
+            store.feedback(f"t{i}", float((expert == "code") == bool(i % 2)))
+        log = store.export(tmp_path / "log")
+    assert not log.has_text
+    router = Router.fit(log, signals={"format": signal})
+    assert not router.guard.abstains, router.guard.words()
+    chosen = router.decide([Request("def g(): return 7\n" * 3), Request("who is number 900 of the 12")])
+    assert [decision.expert for decision in chosen] == ["code", "chat"]
