@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -126,6 +127,17 @@ async def test_other_settings_need_another_folder(tmp_path: Path) -> None:
     changed = Arm("cheap", model="another")
     with pytest.raises(ConfigError, match="model"):
         await collect(questions(2), [ScriptedExpert(changed)], tmp_path, settings=SETTINGS)
+
+
+async def test_an_interrupted_run_leaves_a_log(tmp_path: Path) -> None:
+    slow = ScriptedExpert(CHEAP, Script(text=None), Script(text=None), Script(text=None, delay_s=60))
+    task = asyncio.create_task(run(tmp_path, [slow], concurrency=1))
+    while len(slow.calls) < 3:
+        await asyncio.sleep(0.001)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert OutcomeLog.read(tmp_path).outcomes.height == 2
 
 
 async def test_half_a_line_is_forgotten(tmp_path: Path) -> None:

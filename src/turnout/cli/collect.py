@@ -33,7 +33,7 @@ def command(
         list[str] | None, typer.Option(help="Limit per answer: N, or PATTERN=N for some experts; may be repeated.")
     ] = None,
     max_usd: Annotated[float | None, typer.Option(min=0, help="Never spend more, earlier runs included.")] = None,
-    temperature: Annotated[float, typer.Option(min=0, max=2)] = 0.0,
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="Of the answers.")] = 0.0,
     logprobs: Annotated[
         int | None,
         typer.Option(min=0, max=20, help="Keep log-probability signals, with so many alternatives (0: none)."),

@@ -83,8 +83,8 @@ def export(
 
 @app.command()
 def prune(
-    max_days: Annotated[float | None, typer.Option(min=0, help="Keep so many days; default from [traces].")] = None,
-    max_mb: Annotated[float | None, typer.Option(min=0, help="Keep so many megabytes; default from [traces].")] = None,
+    max_days: Annotated[float | None, typer.Option(min=0, help="Keep so many days; default as configured.")] = None,
+    max_mb: Annotated[float | None, typer.Option(min=0, help="Keep so many megabytes; default as configured.")] = None,
     config: ConfigOption = None,
     file: FileOption = None,
     as_json: JsonOption = False,
@@ -109,7 +109,7 @@ def grade(
     file: FileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Attach outcomes: given scores, or responses graded against targets (needs `[traces] store = "prompts"`)."""
+    """Attach outcomes: given scores, or responses graded against targets (needs `traces.store = "prompts"`)."""
     from turnout.cli._output import emit
     from turnout.collect.regrade import outcomes, read_rules
 

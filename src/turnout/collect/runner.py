@@ -67,7 +67,12 @@ async def collect(
         pairs = [(question, expert) for question in order for expert in experts]
         budget = Budget(max_usd, folder.spent)
         run = _Run(folder, pairs, settings=settings, budget=budget, watch=watch, clock=clock, sleep=sleep)
-        await run.work(concurrency)
+        try:
+            await run.work(concurrency)
+        except asyncio.CancelledError:  # Ctrl-C: what there is makes a log all the same
+            if folder.answers:
+                write_log(folder, questions)
+            raise
         write_log(folder, questions)
     return run.progress
 
