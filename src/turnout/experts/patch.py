@@ -13,12 +13,19 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 import orjson
 
 from turnout.errors import RequestError
 
+
+class _Message(msgspec.Struct):
+    role: str
+    content: msgspec.Raw = msgspec.Raw(b"null")
+
+
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+_MESSAGES = msgspec.json.Decoder(list[_Message])
 _KEY = re.compile(rb'[ \t\r\n]*("(?:[^"\\]|\\.)*")[ \t\r\n]*:[ \t\r\n]*')
 _NEXT = re.compile(rb"[ \t\r\n]*([,}])")
 _OPEN = re.compile(rb"[ \t\r\n]*\{")
@@ -90,12 +97,12 @@ def members(body: bytes) -> dict[str, Span]:
     opened = _OPEN.match(body)
     at = opened.end() if opened else 0
     for key, raw in values.items():
-        value = bytes(raw)
+        value = memoryview(raw)
         named = _KEY.match(body, at)
         start = named.end() if named else 0
         end = start + len(value)
         after = _NEXT.match(body, end)
-        if not named or not after or body[start:end] != value:
+        if not named or not after or not body.startswith(value, start):
             raise _repeated(body, values)
         found[key] = Span(start, end)
         at = after.end()
@@ -131,42 +138,39 @@ def _suffix_edit(body: bytes, span: Span | None, suffix: str) -> Edit:
     if span is None:
         raise RequestError("`messages` is missing; it must be a list", param="messages")
     try:
-        messages = _ARRAY.decode(body[span.start : span.end])
-    except msgspec.DecodeError as error:
-        raise RequestError(f"`messages` must be a list: {error}", param="messages") from error
-    end = span.end - 1
-    for index in range(len(messages) - 1, -1, -1):
-        message = bytes(messages[index])
-        end = _back(body, end)
-        start = end - len(message)
-        parts = members(message)
-        role = parts.get("role")
-        if role and message[role.start : role.end] == b'"user"':
-            return _content_edit(body, message, parts, start, suffix)
-        end = start
-    new = orjson.dumps({"role": "user", "content": suffix.lstrip()})
-    at = _back(body, span.end - 1)
-    return Edit(at, at, b"," + new if messages else new)
+        messages = _MESSAGES.decode(memoryview(body)[span.start : span.end])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RequestError(f"`messages` must be a list of messages: {error}", param="messages") from error
+    for message in reversed(messages):
+        if message.role == "user":
+            return _content_edit(body, message.content, suffix)
+    return _append_edit(body, span.end - 1, {"role": "user", "content": suffix.lstrip()})
 
 
-def _content_edit(body: bytes, message: bytes, parts: Mapping[str, Span], start: int, suffix: str) -> Edit:
-    content = parts.get("content")
-    value = message[content.start : content.end] if content else b"null"
-    if content and value[:1] == b'"':
-        at = start + content.end - 1
-        return Edit(at, at, orjson.dumps(suffix)[1:-1])
-    if content and value[:1] == b"[":
-        at = _back(body, start + content.end - 1)
-        new = orjson.dumps({"type": "text", "text": suffix.lstrip()})
-        return Edit(at, at, b"," + new if _ARRAY.decode(value) else new)
-    raise RequestError("the last user message's `content` must be a string or a list of parts", param="messages")
+def _content_edit(body: bytes, content: msgspec.Raw, suffix: str) -> Edit:
+    value = memoryview(content)
+    first = bytes(value[:1])
+    if first not in {b'"', b"["}:
+        raise RequestError("the last user message's `content` must be a string or a list of parts", param="messages")
+    start = _address(content) - _address(body)  # a Raw is a view of the bytes that were decoded
+    if start < 0 or not body.startswith(value, start):
+        raise AssertionError("msgspec.Raw no longer views the decoded bytes")
+    end = start + len(value) - 1
+    if first == b'"':
+        return Edit(end, end, orjson.dumps(suffix)[1:-1])
+    return _append_edit(body, end, {"type": "text", "text": suffix.lstrip()})
 
 
-def _back(body: bytes, end: int) -> int:
-    """The end of the value that comes before position `end`, which stands on or after its comma or bracket."""
-    while body[end - 1] in _SPACE or body[end - 1] == ord(","):
-        end -= 1
-    return end
+def _append_edit(body: bytes, bracket: int, item: Mapping[str, str]) -> Edit:
+    """Add an item to the list that closes at `bracket`."""
+    while body[bracket - 1] in _SPACE:
+        bracket -= 1
+    new = orjson.dumps(item)
+    return Edit(bracket, bracket, new if body[bracket - 1] == ord("[") else b"," + new)
+
+
+def _address(buffer: bytes | msgspec.Raw) -> int:
+    return int(np.frombuffer(buffer, np.uint8).ctypes.data)
 
 
 def _apply(body: bytes, edits: list[Edit]) -> bytes:
