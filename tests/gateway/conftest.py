@@ -139,10 +139,12 @@ def running(
     with contextlib.ExitStack() as stack:
         upstreams = {name: stack.enter_context(ScriptedServer()) for name in arms()}
         urls = {**{name: upstream.base_url for name, upstream in upstreams.items()}, **(base_urls or {})}
-        store = store or TraceStore(folder / "traces.sqlite", keep=config.traces.store)
+        store = TraceStore(folder / "traces.sqlite", keep=config.traces.store) if store is None else store
         stack.callback(store.close)
         client = HttpClient(connect_s=1.0, proxies=False)
-        pool = Pool({n: HttpExpert(arm, urls[n], key="upstream-key", client=client) for n, arm in arms().items()}, (client,))
+        pool = Pool(
+            {n: HttpExpert(arm, urls[n], key="upstream-key", client=client) for n, arm in arms().items()}, (client,)
+        )
         app = build(config, pool, fitted.bind(pool.arms), store, environ=environ or {})
         ready, found = threading.Event(), []
 

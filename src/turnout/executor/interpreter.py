@@ -119,7 +119,7 @@ class _Attempt:
             async with asyncio.timeout(max(0.0, self._deadline - self._clock())):
                 return await anext(self._reply.body)
         except StopAsyncIteration:
-            self._record.total_s = self._clock() - self._started
+            self._ended()
             raise
         except TimeoutError as error:
             name = self._record.expert
@@ -132,13 +132,16 @@ class _Attempt:
 
     async def aclose(self) -> None:
         """Give the call up, or confirm its end."""
-        if self._record.total_s is None:
-            self._record.total_s = self._clock() - self._started
+        self._ended()
         if self._reply is not None:
             await self._reply.aclose()
 
+    def _ended(self) -> None:
+        if self._record.total_s is None:
+            self._record.total_s = self._clock() - self._started
+
     def _note(self, error: ExpertError) -> None:
-        self._record.total_s = self._clock() - self._started
+        self._ended()
         self._record.error = f"{type(error).__name__}: {error}"
 
 

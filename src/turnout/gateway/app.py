@@ -145,23 +145,18 @@ class App:
         if refusal := self.access.keyless(path, headers):
             self.metrics.refused[str(refusal.status)] += 1
             raise refusal
-        handler = self._route(method, path)
-        body = await self._body(headers, receive) if method == "POST" else b""
-        if body is not None:
-            await handler(headers, body, receive, respond)
-
-    def _route(self, method: str, path: str) -> Handler:
         methods = self._routes.get(path)
         if methods is None:
-            near = did_you_mean(path, self._routes)
-            raise RequestError(
-                f"unknown request URL: {method} {path}{near.rstrip(';')}", status=404, code="unknown_url"
-            )
+            near = did_you_mean(path, self._routes).rstrip(";")
+            raise RequestError(f"unknown request URL: {method} {path}{near}", status=404, code="unknown_url")
         if method not in methods:
             allowed = ", ".join(methods)
-            message = f"{path} does not take {method}; allowed: {allowed}"
-            raise RequestError(message, status=405, code="method_not_allowed")
-        return methods[method]
+            error = RequestError(f"{path} takes {allowed}, not {method}", status=405, code="method_not_allowed")
+            await respond.error(error, [(b"allow", allowed.encode())])
+            return
+        body = await self._body(headers, receive) if method == "POST" else b""
+        if body is not None:
+            await methods[method](headers, body, receive, respond)
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
         """The whole body; None where the client left before it was sent."""

@@ -52,13 +52,16 @@ class TraceSink(Protocol):
 
 @dataclass(slots=True)
 class Exchange:
-    """One request on its way: its conversation, its trace, its response; `complete` once the client has it all."""
+    """One request on its way: its conversation, its trace, its response.
+
+    `finished` is set, and the trace put, before the last bytes go out: a client that has its answer may send feedback.
+    """
 
     trace: Trace
     started: float
     respond: Responder
     keys: Keys | None = None
-    complete: bool = False
+    finished: bool = False
     session: str = ""
 
 
@@ -103,11 +106,10 @@ class Chat:
         try:
             await self._serve(exchange, headers, body)
         except (RequestError, ExpertError) as error:
-            trace.status = error.status
+            self._finish(exchange, error.status)
             await respond.error(error, [(b"x-turnout-trace", trace.id.encode())])
         except asyncio.CancelledError:
-            if not exchange.complete:
-                trace.status = CLIENT_LEFT
+            self._finish(exchange, CLIENT_LEFT)
             if not (watch.done() and not watch.cancelled()):
                 raise  # the server is stopping
             task.uncancel()
@@ -115,7 +117,7 @@ class Chat:
             watch.cancel()
             self._active -= 1
             self._metrics.inflight -= 1
-            self._finish(exchange)
+            self._finish(exchange, 500)
 
     async def _serve(self, exchange: Exchange, headers: Mapping[bytes, bytes], body: bytes) -> None:
         if self._active > self._config.gateway.max_inflight:
@@ -207,49 +209,63 @@ class Chat:
         if reply.status >= 400 and not replies.is_error(body):
             message = f"expert {expert!r} answered HTTP {reply.status} without saying why"
             raise ExpertError(message, expert=expert, status=reply.status)
-        self._settle(exchange, reply)
-        if self._keep_text:
-            trace.response = answer_text(body, stream=False)
-        trace.status = reply.status
+        self._settle(exchange, reply, [body])
+        self._finish(exchange, reply.status)
         await exchange.respond.whole(reply.status, self._headers(exchange, reply, trace.cost), body)
 
     async def _stream(self, exchange: Exchange, reply: Reply, events: UsageFilter | None) -> None:
         """Pass events on as they come; `events` withholds the one with the usage, which the client did not ask for."""
-        trace, respond = exchange.trace, exchange.respond
+        respond, status = exchange.respond, reply.status
         kept: list[bytes] = []
-        trace.status = reply.status
         try:
             async for chunk in reply.body:
                 data = events.feed(chunk) if events else chunk
                 if not data:
                     continue
-                if not respond.started:
-                    await respond.start(reply.status, self._headers(exchange, reply, None))
                 if self._keep_text:
                     kept.append(data)
-                exchange.complete = data.endswith(DONE)  # clients leave at this event, before the end of the body
+                if data.endswith(DONE):  # clients leave at this event, before the end of the body
+                    self._settle(exchange, reply, kept)
+                    self._finish(exchange, status)
+                if not respond.started:
+                    await respond.start(status, self._headers(exchange, reply, None))
                 await respond.chunk(data, more=True)
-            if not respond.started:
-                await respond.start(reply.status, self._headers(exchange, reply, None))
-            await respond.chunk(events.close() if events else b"", more=False)
         except ExpertError as error:
             if not respond.started:
                 raise
-            trace.status = error.status
-            self._metrics.broken[trace.calls[-1].expert] += 1
-            log.warning("%s: an answer broke off after its first byte: %s", trace.id, error)
-            await respond.chunk(replies.error_event(error), more=False)
-        finally:
-            self._settle(exchange, reply)
-            if self._keep_text:
-                trace.response = answer_text(b"".join(kept), stream=True)
+            if not exchange.finished:
+                await self._break_off(exchange, reply, kept, error)
+                return
+        except asyncio.CancelledError:
+            self._settle(exchange, reply, kept)
+            raise
+        self._settle(exchange, reply, kept)
+        self._finish(exchange, status)
+        if not respond.started:
+            await respond.start(status, self._headers(exchange, reply, None))
+        await respond.chunk(events.close() if events else b"", more=False)
 
-    def _settle(self, exchange: Exchange, reply: Reply) -> None:
+    async def _break_off(self, exchange: Exchange, reply: Reply, kept: list[bytes], error: ExpertError) -> None:
+        """The one form of a failure after the first byte."""
+        trace = exchange.trace
+        log.warning("%s: an answer broke off after its first byte: %s", trace.id, error)
+        self._metrics.broken[trace.calls[-1].expert] += 1
+        self._settle(exchange, reply, kept)
+        self._finish(exchange, error.status)
+        await exchange.respond.chunk(replies.error_event(error), more=False)
+
+    def _settle(self, exchange: Exchange, reply: Reply, kept: list[bytes]) -> None:
+        """What the answer consumed and cost, its text where text is kept, and who goes on with the conversation."""
+        if exchange.finished:
+            return
         trace = exchange.trace
         usage = trace.usage = reply.settle()
         if usage.prompt_tokens is not None or usage.completion_tokens is not None:
             price = self._arms[trace.calls[-1].expert].price
             trace.cost = price.cost(usage.prompt_tokens or 0, usage.completion_tokens or 0)
+        if self._keep_text:
+            stream = "event-stream" in reply.headers.get("content-type", "")
+            trace.response = answer_text(b"".join(kept), stream=stream)
         if reply.status == 200 and exchange.keys is not None:
             self._sessions.keep(exchange.keys, Thread(exchange.session, trace.calls[-1].expert))
 
@@ -274,11 +290,17 @@ class Chat:
         own = [(b"x-turnout-" + name.encode(), value.encode("ascii", "replace")) for name, value in told.items()]
         return replies.passed(reply.headers) + own
 
-    def _finish(self, exchange: Exchange) -> None:
+    def _finish(self, exchange: Exchange, status: int) -> None:
+        """Count the request and put its trace, once; nothing of it changes afterwards."""
+        if exchange.finished:
+            return
+        exchange.finished = True
         trace = exchange.trace
-        trace.status = trace.status or 500
+        trace.status = status
         trace.latency_s = self._clock() - exchange.started
         trace.versions = self._versions
+        if trace.calls and trace.calls[-1].total_s is None:  # a stream's last event goes out before its call has ended
+            trace.calls[-1].total_s = trace.latency_s - sum(call.total_s or 0.0 for call in trace.calls[:-1])
         self._metrics.observe(trace)
         if self._store is not None:
             self._store.put(trace)

@@ -89,7 +89,7 @@ class Metrics(Collector):
         yield _counter("turnout_broken_answers", "Broke off after the first byte", "expert", self.broken)
         yield _counter("turnout_refused", "Callers turned away", "status", self.refused)
         yield GaugeMetricFamily("turnout_inflight_requests", "Requests being served", value=self.inflight)
-        written, dropped = (self._store.written, self._store.dropped) if self._store else (0, 0)
+        written, dropped = (self._store.written, self._store.dropped) if self._store is not None else (0, 0)
         yield CounterMetricFamily("turnout_traces_written", "Traces committed to the store", value=written)
         yield CounterMetricFamily("turnout_traces_dropped", "Traces that could not be kept", value=dropped)
 
