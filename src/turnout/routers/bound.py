@@ -90,11 +90,21 @@ class Bound:
         return self._select(request, row, traced, seed=seed, explore=explore, switch_margin=switch_margin)
 
     def decide_many(
-        self, requests: Sequence[Request], *, seed: int = 0, explore: float = 0.0, switch_margin: float = 0.0
+        self,
+        requests: Sequence[Request],
+        *,
+        seed: int = 0,
+        seeds: Sequence[int] | None = None,
+        explore: float = 0.0,
+        switch_margin: float = 0.0,
     ) -> list[Decision]:
-        """A decision per request; request n has the seed `seed + n`. Raises RequestError where no arm is eligible."""
+        """A decision per request, with `seeds`, else `seed + n` for request n.
+
+        Raises RequestError where a request has no eligible arm.
+        """
         if not requests:
             return []
+        seeds = range(seed, seed + len(requests)) if seeds is None else seeds
         texts = [request.text for request in requests]
         features = {name: signal.transform(texts) for name, signal in self._signals}
         dense = {name: values for name, values in features.items() if not isinstance(values, Sparse)}
@@ -102,7 +112,7 @@ class Bound:
         for n, row in enumerate(self._rows(features or nothing(len(requests)), requests)):
             traced = {name: values[n] for name, values in dense.items()}
             decisions.append(
-                self._select(requests[n], row, traced, seed=seed + n, explore=explore, switch_margin=switch_margin)
+                self._select(requests[n], row, traced, seed=seeds[n], explore=explore, switch_margin=switch_margin)
             )
         return decisions
 

@@ -1,0 +1,71 @@
+"""`turnout explain`: why a text goes where it goes, and what would flip it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def command(
+    router: Annotated[Path, typer.Argument(help="Folder of a fitted router, or `shipped`.")],
+    text: Annotated[str, typer.Argument(help="The request's text; `-` reads it from standard input.")],
+    *,
+    neighbours: Annotated[int, typer.Option(min=0, help="How many of the nearest logged queries to show.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Predicted quality and cost per expert, the objective's arithmetic, the nearest logged queries, and the flips."""
+    import sys
+
+    from turnout.cli._output import emit
+    from turnout.routers import Router, shipped_path
+
+    loaded = Router.load(shipped_path() if str(router) == "shipped" else router)
+    asked = sys.stdin.read() if text == "-" else text
+    result = loaded.explain(asked, neighbours=neighbours)
+    result["nominal_prices"] = any(arm.price.nominal for arm in loaded.arms)
+    emit(result, as_json, lambda console: _show(console, result))
+
+
+def _show(console: Console, result: dict[str, Any]) -> None:
+    from rich.markup import escape
+
+    from turnout.cli._output import show, table
+
+    if not console.is_terminal:
+        console.width = max(console.width, 120)
+    console.print(f"[bold]{escape(result['expert'])}[/bold] ({result['reason']}) · policy {escape(result['policy'])}")
+    console.print(f"[dim]guard: {escape(result['guard'])}[/dim]")
+    if result["reason"] == "abstained":
+        console.print(f"without the guard: {escape(result['policy_choice'])}")
+    unit = "nominal US$ / 1,000" if result["nominal_prices"] else "US$ / 1,000"
+    ordered = sorted(result["experts"], key=lambda row: -row["objective"])
+    rows = [
+        (
+            escape(row["expert"]),
+            f"{row['quality']:.3f} [{row['low']:.3f}, {row['high']:.3f}]",
+            show(1000 * row["cost"]),
+            row["arithmetic"],
+        )
+        for row in ordered
+    ]
+    console.print(table(["expert", "expected quality [95 %]", unit, "objective"], rows))
+    console.print("[bold]what would flip the choice[/bold]")
+    for flip in result["flips"][:4]:
+        console.print(f"  {escape(flip['words'])}")
+    if not result["flips"]:
+        console.print("  no price and no λ")
+    if result["neighbours"]:
+        console.print(table(["nearest logged queries", "similarity", "scores"], map(_neighbour, result["neighbours"])))
+
+
+def _neighbour(row: dict[str, Any]) -> tuple[str, str, str]:
+    from rich.markup import escape
+
+    excerpt = " ".join(row["text"].split())[:70] or row["query_id"]
+    best = sorted(row["scores"].items(), key=lambda item: -item[1])[:4]
+    return escape(excerpt), f"{row['similarity']:.2f}", escape(", ".join(f"{name} {score:.2g}" for name, score in best))

@@ -1,0 +1,146 @@
+"""`turnout fit`: from a log of outcomes to a router, with its held-out figures beside the single experts'."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from turnout.outcomes import OutcomeLog
+    from turnout.policies.base import Policy
+    from turnout.routers import Router
+    from turnout.types import Arm
+
+
+def command(
+    log: Annotated[Path, typer.Argument(help="Outcome log: a folder, or a .parquet, .jsonl or .csv file.")],
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder that the router is written to.")] = Path(
+        "router"
+    ),
+    save: Annotated[
+        float | None, typer.Option(help="Spend this many percent less than the best single expert.")
+    ] = None,
+    budget: Annotated[float | None, typer.Option(help="Spend at most this many US dollars per 1,000 requests.")] = None,
+    lam: Annotated[float | None, typer.Option(help="Maximise quality − λ·cost, λ in score per US dollar.")] = None,
+    strong_share: Annotated[float | None, typer.Option(help="Share of requests for the dearest expert, 0–1.")] = None,
+    floor: Annotated[float | None, typer.Option(help="The cheapest expert of at least this quality, 0–1.")] = None,
+    policy: Annotated[str | None, typer.Option(help="A registered policy, with its own defaults.")] = None,
+    estimator: Annotated[str | None, typer.Option(help="A registered estimator (default: average).")] = None,
+    arms: Annotated[
+        Path | None, typer.Option("--arms", "--config", help="A turnout.toml: prices and limits of the experts.")
+    ] = None,
+    guard: Annotated[bool, typer.Option(help="Abstain to the best single expert where no gain is shown.")] = True,
+    keep_text: Annotated[bool, typer.Option(help="Keep excerpts of 500 queries for explanations.")] = True,
+    seed: Annotated[int, typer.Option(help="The same log and seed make the same router.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Fit a router on a log. Without a target it seeks the best quality, and of equals the cheaper.
+
+    Every figure is for queries held out of the fit. The router routes only where its gain over always asking the best
+    single expert is clear of zero; otherwise it abstains to that expert, and says so.
+    """
+    from turnout import registry
+    from turnout.cli._output import emit
+    from turnout.outcomes import OutcomeLog
+    from turnout.routers import Router
+
+    read = OutcomeLog.read(log)
+    known = _arms(arms)
+    chosen = _policy(
+        read, known, {"save": save, "budget": budget, "lam": lam, "strong-share": strong_share, "floor": floor}, policy
+    )
+    router = Router.fit(
+        read,
+        arms=known,
+        estimator=registry.create("estimator", estimator) if estimator else None,
+        policy=chosen,
+        guard=guard,
+        seed=seed,
+        keep_text=keep_text,
+    )
+    router.save(out)
+    result = {"router": str(out), **described(router)}
+    emit(result, as_json, lambda console: _show(console, result))
+
+
+def described(router: Router) -> dict[str, Any]:
+    """What `fit` prints: parts, guard and held-out figures."""
+    return {
+        "estimator": repr(router.estimator),
+        "policy": repr(router.policy),
+        "lambda": getattr(router.policy, "lam_", getattr(router.policy, "lam", None)),
+        "verdict": router.guard.words(),
+        "guard": router.guard.state(),
+        "nominal_prices": any(arm.price.nominal for arm in router.arms),
+        **router.summary,
+    }
+
+
+def _policy(log: OutcomeLog, arms: list[Arm], targets: dict[str, float | None], named: str | None) -> Policy | None:
+    from turnout import registry
+    from turnout.errors import ConfigError
+    from turnout.routers.targets import saving
+
+    asked = [name for name, value in targets.items() if value is not None]
+    owner = {"save": "budget", "budget": "budget", "lam": "utility", "strong-share": "share", "floor": "floor"}
+    if len(asked) > 1:
+        raise ConfigError(f"give one target, got {', '.join('--' + name for name in asked)}")
+    if not asked:
+        return registry.create("policy", named) if named else None
+    target, value = asked[0], targets[asked[0]]
+    if named not in {None, owner[target]}:
+        raise ConfigError(f"--{target} is a target of --policy {owner[target]}, got --policy {named}")
+    if target == "save":
+        return saving(log, value or 0.0, arms)
+    parameter = {"budget": "dollars_per_1k", "lam": "lam", "strong-share": "strong_share", "floor": "quality"}[target]
+    return registry.create("policy", owner[target], **{parameter: value})  # type: ignore[no-any-return]
+
+
+def _arms(config: Path | None) -> list[Arm]:
+    if config is None:
+        return []
+    from turnout import config as configuration
+    from turnout.errors import ConfigError
+
+    try:
+        from turnout.experts import pool
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"--arms needs {error.name}: pip install 'turnout[gateway]'") from error
+    return pool.arms(configuration.load(config))
+
+
+def _show(console: Console, result: dict[str, Any]) -> None:
+    from turnout.cli._output import show, table
+
+    log, held_out = result["log"], result["held_out"]
+    console.print(
+        f"fitted on {log['queries']:,} queries ({log['groups']:,} without near-duplicates) × "
+        f"{len(log['experts'])} experts, {'full' if log['full'] else 'partial'}: {log['outcomes']:,} outcomes"
+    )
+    if log["without_score"]:
+        console.print(f"left out, having no score: {', '.join(log['without_score'])}")
+    console.print(f"policy {result['policy']}" + (f", λ = {result['lambda']:.6g}" if result["lambda"] else ""))
+    if held_out:
+        unit = "nominal US$ / 1,000" if result["nominal_prices"] else "US$ / 1,000"
+        rows = [
+            (
+                name if row["expert"] is None else f"{name} ({row['expert']})",
+                f"{row['quality']:.3f} [{row['low']:.3f}, {row['high']:.3f}]",
+                show(1000 * row["cost"]),
+            )
+            for name, row in held_out["table"].items()
+            if name != "best quality" or row["expert"] != held_out["table"]["best single"]["expert"]
+        ]
+        made = table(["held-out queries", "quality [95 %]", unit], rows)
+        if not console.is_terminal:
+            console.width = max(console.width, 100)
+        console.print(made)
+        shares = sorted(held_out["shares"].items(), key=lambda item: -item[1])
+        console.print("would ask " + ", ".join(f"{name} {share:.0%}" for name, share in shares if share >= 0.005))
+    console.print(f"[bold]{result['verdict']}[/bold]", highlight=False)
+    console.print(f"router: {result['router']}")
