@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
 import threading
@@ -21,7 +22,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # the library writes its own lines to standard output
     orders = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _end_with_parent()
     servers = []
     for model in orders["models"]:
         try:
@@ -34,6 +35,23 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
+    """End when standard input does: by a thread, and on Linux by a signal too.
+
+    The library holds the interpreter's lock while it loads a model, which keeps the thread waiting for seconds. A
+    signal whose default is to end the process needs no lock: after the orders the pipe's only event is its end.
+    """
+    threading.Thread(target=_wait_for_end, daemon=True).start()
+    if sys.platform == "linux":
+        import fcntl
+
+        signal.signal(signal.SIGIO, signal.SIG_DFL)
+        fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+        if select.select([0], [], [], 0)[0]:  # it ended before the signal was asked for
+            os._exit(0)
+
+
+def _wait_for_end() -> None:
     while sys.stdin.readline():
         continue
     os._exit(0)
