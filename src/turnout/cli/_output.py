@@ -17,7 +17,8 @@ def stdout() -> Console:
     """Where results go."""
     from rich.console import Console
 
-    return Console(soft_wrap=True, highlight=False)
+    width = None if sys.stdout.isatty() else 120  # rich would take 80 for a pipe
+    return Console(soft_wrap=True, highlight=False, width=width)
 
 
 def stderr() -> Console:

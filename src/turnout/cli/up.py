@@ -76,7 +76,7 @@ def _run(config: Config, console: Console, workers: int) -> None:
     server.check(config, workers)
     if not pools.arms(config):
         raise ConfigError("there are no experts: name embedded ones with `--experts`, or servers under [[experts]]")
-    fetch(config.embedded.models, console)
+    fetch(config.embedded.models, console, home(config))
     with console.status("starting the experts"):
         pool = pools.build(config, ready=lambda name, s: console.print(f"{name} is ready after {s:.1f} s"))
     store = None
@@ -88,7 +88,9 @@ def _run(config: Config, console: Console, workers: int) -> None:
 
         def announce(url: str) -> None:
             where = (
-                f"Traces ({config.traces.store}): {store.path}; see `turnout traces list`" if store else "No traces."
+                f"Traces ({config.traces.store}): {store.path}; see `turnout traces list`"
+                if store is not None
+                else "No traces."
             )
             key = config.gateway.access_key_env
             console.print(
