@@ -31,7 +31,7 @@ WIDE = 12.0  # ratio of costs from which the axis is logarithmic
 
 
 @contextmanager
-def _canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+def _canvas(width: float, height: float, key: str) -> Iterator[tuple[Figure, Axes]]:
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure as New
@@ -39,7 +39,7 @@ def _canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
         raise ConfigError("the HTML report needs matplotlib; install it with: pip install 'turnout[report]'") from error
     style: Any = {
         "svg.fonttype": "none",
-        "svg.hashsalt": f"{width}x{height}",
+        "svg.hashsalt": key,  # ids within the page differ from figure to figure, and stay the same from run to run
         "font.size": 11.0,
         "axes.edgecolor": GRID,
         "axes.labelcolor": MUTED,
@@ -69,7 +69,7 @@ def _svg(figure: Figure, label: str) -> str:
     figure.savefig(out, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
     text = re.sub(r"(?s)^.*?<svg", "<svg", out.getvalue())
     text = re.sub(r"(?s)<metadata>.*?</metadata>", "", text)
-    text = re.sub(r' id="[a-z0-9A-Z]+_\d+(\.\d+)?"', "", text)  # group ids repeat from figure to figure
+    text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text)  # group ids repeat from figure to figure
     text = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{label}">', text)
     text = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", text)
     for colour, name in NAMES.items():
@@ -77,13 +77,13 @@ def _svg(figure: Figure, label: str) -> str:
     return text.strip()
 
 
-def cost_quality(evaluation: Evaluation) -> str | None:
+def cost_quality(evaluation: Evaluation, key: str = "cost") -> str | None:
     """Quality against cost: single experts, the router's curve as λ varies, the baselines. None without costs."""
     rows = {row.name: row for row in evaluation.rows}
     subject = evaluation.rows[0]
     if not evaluation.singles or subject.cost is None:
         return None
-    with _canvas(12.2, 5.6) as (figure, axes):
+    with _canvas(12.2, 5.6, key) as (figure, axes):
         low = _frame(axes, evaluation, rows)
         labels = _Labels(axes)
         _curve(axes, evaluation, subject, labels)
@@ -253,12 +253,12 @@ def _markers(axes: Axes, rows: dict[str, Row], low: float, labels: _Labels) -> N
         labels.add(_Label(name, row.cost.mean, row.accuracy.mean, colour))
 
 
-def calibration(bins: Sequence[tuple[float, float, int]]) -> str | None:
+def calibration(bins: Sequence[tuple[float, float, int]], key: str = "calibration") -> str | None:
     """Predicted against observed quality of the chosen experts; None where nothing was predicted."""
     if not bins:
         return None
     predicted, scored, counts = (np.array(column) for column in zip(*bins, strict=True))
-    with _canvas(5.0, 4.6) as (figure, axes):
+    with _canvas(5.0, 4.6, key) as (figure, axes):
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=2)
         axes.plot(predicted, scored, color=ACCENT, linewidth=1.6, zorder=3)
         axes.scatter(

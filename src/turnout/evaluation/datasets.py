@@ -84,9 +84,14 @@ def _home(name: str) -> str:
 def _read(path: Path) -> OutcomeLog:
     from turnout.outcomes import OutcomeLog
 
+    return OutcomeLog.read(_present(path))
+
+
+def _present(path: Path) -> Path:
     if not path.exists():
-        raise LogError(f"{path}: no such table; see the README of `turnout bench` for its source")
-    return OutcomeLog.read(path)
+        source = next((entry.source for entry in DATASETS if _home(entry.name) == path.name), "unknown")
+        raise LogError(f"{path}: no such table; its source is {source}")
+    return path
 
 
 def _with(log: OutcomeLog, cost_NE: Floats | None = None, score_NE: Floats | None = None) -> OutcomeLog:
@@ -130,7 +135,7 @@ def _greenserv(data: Path) -> OutcomeLog:
     """The decisions of `random` alone: a query's chance of having been sent to an arm is known."""
     from turnout.outcomes import OutcomeLog, files
 
-    _, decisions = files.read(data / "greenserv" / "bandit_log.parquet")
+    _, decisions = files.read(_present(data / "greenserv") / "bandit_log.parquet")
     _, queries = files.read(data / "greenserv" / "queries.parquet")
     decisions = decisions.filter(decisions["algorithm"] == "random")
     draws = decisions["run_id"].n_unique()
@@ -140,6 +145,17 @@ def _greenserv(data: Path) -> OutcomeLog:
     outcomes = outcomes.with_columns(texts, (outcomes["score"] * 0.0 + _ever(draws)).alias("propensity"))
     named = queries.rename({"dataset": "task"}).with_columns(queries["query_id"].cast(str))
     return OutcomeLog(named, outcomes, where="greenserv: ")
+
+
+def _routerbench(data: Path) -> OutcomeLog:
+    """Some rows of the source repeat; the first of each is kept."""
+    from turnout.outcomes import OutcomeLog, files
+
+    queries, outcomes = files.read(_present(data / "routerbench_subset"))
+    if queries is not None:
+        queries = queries.unique("query_id", keep="first", maintain_order=True)
+    outcomes = outcomes.unique(["query_id", "expert"], keep="first", maintain_order=True)
+    return OutcomeLog(queries, outcomes, where="routerbench_subset: ")
 
 
 def _ever(draws: int) -> float:
@@ -198,7 +214,7 @@ DATASETS: tuple[Dataset, ...] = (
         "huggingface.co/datasets/withmartian/routerbench",
         "none stated: tests only",
         "US dollars per answer, as logged",
-        _plain("routerbench_subset"),
+        _routerbench,
     ),
     Dataset(
         "greenserv",

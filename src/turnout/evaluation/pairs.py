@@ -93,7 +93,7 @@ def _drawn(
 
 
 def _ends(draws_B: Floats) -> tuple[float, float]:
-    low, high = np.quantile(draws_B, [0.025, 0.975])
+    low, high = np.nanquantile(draws_B, [0.025, 0.975])  # a draw without any gap has no APGR
     return float(low), float(high)
 
 

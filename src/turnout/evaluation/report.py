@@ -68,12 +68,12 @@ def _section(evaluation: Evaluation, number: int, bars: Sequence[Bar]) -> str:
         warnings,
         f'<p class="verdict">{_verdict(evaluation)}</p>',
         _cards(evaluation),
-        _plot(evaluation),
+        _plot(evaluation, number),
         _bars(bars),
         _table(evaluation),
         remarks,
         _pair(evaluation.pair) if evaluation.pair else "",
-        _details(evaluation),
+        _details(evaluation, number),
         f'<p class="muted">{escape(evaluation.protocol)}. {_facts(evaluation.facts)}</p>',
     ]
     return f'<section id="e{number}"{" class=follow" if number else ""}>{"".join(parts)}</section>'
@@ -142,8 +142,8 @@ def _range(interval: Interval, signed: bool = False) -> str:
     return f"{interval.low:{form}} to {interval.high:{form}}".replace("-", "−")
 
 
-def _plot(evaluation: Evaluation) -> str:
-    drawn = figures.cost_quality(evaluation)
+def _plot(evaluation: Evaluation, number: int) -> str:
+    drawn = figures.cost_quality(evaluation, f"cost {number}")
     if drawn is None:
         return ""
     caption = (
@@ -241,8 +241,8 @@ def _pair(pair: Pair) -> str:
     )
 
 
-def _details(evaluation: Evaluation) -> str:
-    drawn = figures.calibration(evaluation.calibration)
+def _details(evaluation: Evaluation, number: int) -> str:
+    drawn = figures.calibration(evaluation.calibration, f"calibration {number}")
     left = (
         f"<div><h2>Calibration</h2><figure>{drawn}<figcaption>On the dashed line a prediction means what it says. "
         "Larger dots hold more queries.</figcaption></figure></div>"

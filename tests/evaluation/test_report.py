@@ -1,0 +1,142 @@
+"""The page is whole, self-contained and accessible, and says what the figures say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from turnout import registry
+from turnout.evaluation.benchmark import at_least
+from turnout.evaluation.methods import Recipe
+from turnout.evaluation.protocol import crossval
+from turnout.evaluation.report import page
+from turnout.evaluation.results import Evaluation
+from turnout.outcomes import OutcomeLog
+from turnout.stats import Interval
+
+pytest.importorskip("matplotlib")
+VOID = {"meta", "br", "path", "use", "rect", "link", "img", "hr"}
+
+
+class Reader(HTMLParser):
+    """Collects what the tests look at, and that tags are balanced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.outside: list[str] = []
+        self.images: list[str | None] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+        if given.get("id"):
+            self.ids.append(str(given["id"]))
+        if tag == "svg":
+            self.images.append(given.get("aria-label"))
+        for key in ("src", "href", "xlink:href"):
+            if given.get(key) and not str(given[key]).startswith("#"):
+                self.outside.append(str(given[key]))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def evaluation(log: OutcomeLog) -> Evaluation:
+    found = crossval([Recipe(registry.create("estimator", "ridge"), "router")], log, k=3, seeds=(0,)).evaluation
+    return replace(found, title="made <log> & more")
+
+
+def read(text: str) -> Reader:
+    reader = Reader()
+    reader.feed(text)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+def test_the_page_is_balanced_self_contained_and_labelled(evaluation: Evaluation) -> None:
+    text = page([evaluation, replace(evaluation, title="second")], "two of them")
+    reader = read(text)
+    assert reader.outside == []
+    assert "<script" not in text
+    assert not re.search(r"@import|url\((?!#)", text)
+    assert len(reader.ids) == len(set(reader.ids)), "an id that repeats would make one figure clip by another's path"
+    assert len(reader.images) == 4
+    assert all(reader.images)
+    assert '<html lang="en">' in text
+
+
+def test_figures_take_their_colours_from_the_page(evaluation: Evaluation) -> None:
+    text = page([evaluation], "one")
+    svg = "".join(re.findall(r"(?s)<svg.*?</svg>", text))
+    assert "var(--accent)" in svg
+    assert not re.search(r"#0000\d\d", svg)
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_names_are_escaped(evaluation: Evaluation) -> None:
+    text = page([evaluation], "<b>title</b>")
+    assert "made &lt;log&gt; &amp; more" in text
+    assert "<b>title</b>" not in text
+
+
+def test_every_row_stands_in_the_table_with_its_interval(evaluation: Evaluation) -> None:
+    text = page([evaluation], "one")
+    for row in evaluation.rows:
+        assert row.name in text
+        assert f"{row.accuracy.mean:.3f}" in text
+        assert f"{row.accuracy.low:.3f} to {row.accuracy.high:.3f}" in text
+
+
+def test_warnings_come_before_the_verdict(evaluation: Evaluation) -> None:
+    text = page([replace(evaluation, warnings=("It was fitted on this.",))], "one")
+    assert text.index("It was fitted on this.") < text.index('class="verdict"')
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        (Interval(0.02, 0.01, 0.03), "beats"),
+        (Interval(0.01, -0.01, 0.03), "not shown to beat"),
+        (Interval(-0.02, -0.03, -0.01), "does worse"),
+    ],
+)
+def test_the_verdict_follows_the_interval(evaluation: Evaluation, gain: Interval, words: str) -> None:
+    rows = (replace(evaluation.rows[0], gain=gain), *evaluation.rows[1:])
+    assert words in page([replace(evaluation, rows=rows)], "one")
+
+
+def test_bars_say_pass_or_miss(evaluation: Evaluation) -> None:
+    bars = [at_least("good", 0.5, Interval(0.6, 0.5, 0.7)), at_least("bad", 0.5, Interval(0.4, 0.3, 0.5))]
+    text = page([evaluation], "one", {evaluation.title: bars})
+    assert text.count(">pass<") == 1
+    assert text.count(">miss<") == 1
+
+
+def test_a_log_without_costs_has_a_page_without_the_plot(make_log: Callable[..., OutcomeLog]) -> None:
+    bare = crossval([Recipe(registry.create("estimator", "constant"))], make_log(60, priced=False), seeds=(0,))
+    text = page([replace(bare.evaluation, title="bare")], "one")
+    assert "Cost and quality" not in text
+    assert "US$" not in text
+    read(text)
+
+
+def test_json_and_page_show_the_same_evaluation(evaluation: Evaluation) -> None:
+    document = evaluation.to_dict()
+    assert document["format"] == 1
+    assert document["rows"][0]["accuracy"] == evaluation.rows[0].accuracy._asdict()
+    assert document["rows"][0]["name"] == "router"
