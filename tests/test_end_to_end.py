@@ -71,9 +71,12 @@ def start(home: Path, *flags: str) -> Gateway:
         found.set()
 
     threading.Thread(target=read, daemon=True).start()
-    assert found.wait(START_S), "".join(said)
+    found.wait(START_S)
     match = re.search(r"ready at (http://[\d.:]+)", "".join(said))
-    assert match, "".join(said)
+    if match is None:
+        process.kill()
+        process.wait()
+        pytest.fail("".join(said))
     return Gateway(process, match[1], said)
 
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from turnout.config import Config
-    from turnout.experts.pool import Pool
-    from turnout.routers import Bound
 
 READY = """
 [bold]turnout is ready[/] at [bold]{url}[/] after {seconds:.1f} s · {experts} · router: {router}
@@ -29,6 +27,10 @@ READY = """
 {traces}
 Ctrl-C stops everything.
 """
+UNFITTED = (
+    "[yellow]unfitted[/]: the router was not fitted on any of these experts, so `turnout/auto` asks one of them for "
+    "everything; collect outcomes (`turnout collect`, or traces with feedback) and `turnout fit`"
+)
 
 
 def command(
@@ -70,18 +72,22 @@ def _run(config: Config, console: Console, workers: int) -> None:
     from turnout.errors import ConfigError
     from turnout.experts import pool as pools
     from turnout.gateway import app, server
+    from turnout.routers import Router, shipped_path
     from turnout.store.traces import TraceStore, trace_file
 
     started = time.monotonic()
     server.check(config, workers)
     if not pools.arms(config):
         raise ConfigError("there are no experts: name embedded ones with `--experts`, or servers under [[experts]]")
+    router = Router.load(Path(config.router.path).expanduser() if config.router.path else shipped_path())
     fetch(config.embedded.models, console, home(config))
     with console.status("starting the experts"):
         pool = pools.build(config, ready=lambda name, s: console.print(f"{name} is ready after {s:.1f} s"))
     store = None
     try:
-        bound = _bind(config, pool, console)
+        bound = router.bind(pool.arms, config.router.default)
+        if not bound.fitted:
+            console.print(UNFITTED)
         if config.traces.store != "none":
             kept = dataclasses.asdict(config.traces)
             store = TraceStore(trace_file(home(config)), keep=kept.pop("store"), **kept)
@@ -111,16 +117,3 @@ def _run(config: Config, console: Console, workers: int) -> None:
         pool.close()
         if store is not None:
             store.close()
-
-
-def _bind(config: Config, pool: Pool, console: Console) -> Bound:
-    from turnout.routers import Router, shipped_path
-
-    router = Router.load(Path(config.router.path).expanduser() if config.router.path else shipped_path())
-    bound = router.bind(pool.arms, config.router.default)
-    if not bound.fitted:
-        console.print(
-            "[yellow]unfitted[/]: the router was not fitted on any of these experts, so `turnout/auto` asks one "
-            "of them for everything; collect outcomes (`turnout collect`, or traces with feedback) and `turnout fit`"
-        )
-    return bound
