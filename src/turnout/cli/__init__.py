@@ -55,12 +55,14 @@ def _version(wanted: bool) -> None:
 
 
 def _options(
-    log_level: str = typer.Option(
-        "warning", envvar="TURNOUT_LOG_LEVEL", help="What is logged to stderr: debug, info, warning or error."
+    context: typer.Context,
+    log_level: str | None = typer.Option(
+        None, envvar="TURNOUT_LOG_LEVEL", help="What is logged to stderr: debug, info, warning or error."
     ),
     _: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     levels = {name: getattr(logging, name.upper()) for name in ("debug", "info", "warning", "error")}
-    if log_level.lower() not in levels:
+    if log_level is not None and log_level.lower() not in levels:
         raise ConfigError(f"`--log-level` must be one of {', '.join(levels)}, got {log_level!r}")
-    logging.basicConfig(level=levels[log_level.lower()], format="%(levelname).1s %(name)s: %(message)s")
+    context.obj = log_level and log_level.lower()  # for commands that read a configuration, which a flag overrides
+    logging.basicConfig(level=levels[context.obj or "warning"], format="%(levelname).1s %(name)s: %(message)s")

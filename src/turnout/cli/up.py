@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,6 +35,7 @@ UNFITTED = (
 
 
 def command(
+    context: typer.Context,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="A configuration; see `turnout init`.")] = None,
     experts: Annotated[
         str | None,
@@ -62,8 +64,11 @@ def command(
         "gateway.port": port,
         "traces.store": traces,
         "router.explore": explore,
+        "log.level": context.obj,
     }
-    _run(load(config, flags=flags), stderr(), workers)
+    loaded = load(config, flags=flags)
+    logging.getLogger().setLevel(loaded.log.level.upper())
+    _run(loaded, stderr(), workers)
 
 
 def _run(config: Config, console: Console, workers: int) -> None:
@@ -91,29 +96,26 @@ def _run(config: Config, console: Console, workers: int) -> None:
         if config.traces.store != "none":
             kept = dataclasses.asdict(config.traces)
             store = TraceStore(trace_file(home(config)), keep=kept.pop("store"), **kept)
+        traces = None if store is None else store.path
 
         def announce(url: str) -> None:
-            where = (
-                f"Traces ({config.traces.store}): {store.path}; see `turnout traces list`"
-                if store is not None
-                else "No traces."
-            )
-            key = config.gateway.access_key_env
-            console.print(
-                READY.format(
-                    url=url,
-                    seconds=time.monotonic() - started,
-                    experts=", ".join(pool.experts),
-                    router=bound.reason if bound.reason != "routed" else config.router.path or "the one that ships",
-                    key_header=f'-H "authorization: Bearer ${key}" ' if key else "",
-                    key=f'os.environ["{key}"]' if key else '"none"',
-                    traces=where,
-                ),
-                markup=True,
-            )
+            console.print(_banner(config, url, time.monotonic() - started, list(pool.experts), bound.reason, traces))
 
         server.run(app.build(config, list(pool), bound, store), config, workers=workers, on_ready=announce)
     finally:
         pool.close()
         if store is not None:
             store.close()
+
+
+def _banner(config: Config, url: str, seconds: float, experts: list[str], reason: str, traces: Path | None) -> str:
+    key = config.gateway.access_key_env
+    return READY.format(
+        url=url,
+        seconds=seconds,
+        experts=", ".join(experts),
+        router=reason if reason != "routed" else config.router.path or "the one that ships",
+        key_header=f'-H "authorization: Bearer ${key}" ' if key else "",
+        key=f'os.environ["{key}"]' if key else '"none"',
+        traces=f"Traces ({config.traces.store}): {traces}; see `turnout traces list`" if traces else "No traces.",
+    )
