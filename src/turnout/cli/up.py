@@ -101,7 +101,7 @@ def _run(config: Config, console: Console, workers: int) -> None:
         def announce(url: str) -> None:
             console.print(_banner(config, url, time.monotonic() - started, list(pool.experts), bound.reason, traces))
 
-        server.run(app.build(config, list(pool), bound, store), config, workers=workers, on_ready=announce)
+        server.run(app.build(config, pool, bound, store), config, workers=workers, on_ready=announce)
     finally:
         pool.close()
         if store is not None:
