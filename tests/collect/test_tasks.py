@@ -91,6 +91,15 @@ def test_load_mixes_sizes_and_takes_repeats_once(tmp_path: Path) -> None:
     assert len({q.id for q in questions}) == len(questions)
 
 
+def test_a_part_of_a_file_is_drawn_by_seed(tmp_path: Path) -> None:
+    path = write(tmp_path / "q.jsonl", *({"prompt": f"p{i}", "target": "x"} for i in range(30)))
+    first, again, other = (load([f"{path}:10"], seed=seed) for seed in (1, 1, 2))
+    assert len(first) == 10
+    assert [q.id for q in first] == [q.id for q in again]
+    assert {q.id for q in first} != {q.id for q in other}
+    assert len(load([f"{path}:99"])) == 30
+
+
 def test_bad_names() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'chain_sum'"):
         load(["chain_sums"])

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 def command(
     tasks: Annotated[
-        list[str], typer.Argument(help="JSONL files of {prompt, target, grader?, task?}, or reasoning-gym NAME[:SIZE].")
+        list[str],
+        typer.Argument(
+            help="JSONL files of {prompt, target, grader?, task?} or reasoning-gym names, each with an optional :SIZE."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the log; a folder begun before goes on.")],
     experts: Annotated[

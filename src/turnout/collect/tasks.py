@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import random
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,22 +39,34 @@ class Question:
 def load(names: Sequence[str], *, size: int = 20, seed: int = 0) -> list[Question]:
     """The questions of several tasks; a prompt that repeats within a task is taken once.
 
-    A name is a reasoning-gym data set, `name:size` for a size of its own, or the path of a JSONL file.
-    Raises ConfigError, LogError or UnknownNameError.
+    A name is a reasoning-gym data set or the path of a JSONL file; `name:size` takes so many of it, of a file at random
+    by `seed`. Without a size a file is taken whole and a data set gives `size`. Raises ConfigError, LogError or
+    UnknownNameError.
     """
     found: dict[str, Question] = {}
     for name in names:
-        path = Path(name)
+        base, own = _sized(name)
+        path = Path(base)
         if path.suffix in (".jsonl", ".ndjson") or path.is_file():
-            questions: Iterable[Question] = from_jsonl(path)
+            questions = from_jsonl(path)
+            if own is not None:
+                random.Random(seed).shuffle(questions)
+                questions = questions[:own]
         else:
-            family, _, own = name.partition(":")
-            if own and not (own.isdecimal() and int(own)):
-                raise ConfigError(f"task {name!r}: the size after `:` must be a whole number above 0, got {own!r}")
-            questions = from_gym(family, size=int(own) if own else size, seed=seed)
+            questions = from_gym(base, size=own or size, seed=seed)
         for question in questions:
             found.setdefault(question.id, question)
     return list(found.values())
+
+
+def _sized(name: str) -> tuple[str, int | None]:
+    """`gcd:5` as `gcd` and 5. Raises ConfigError for another size than a whole number above 0."""
+    base, colon, own = name.rpartition(":")
+    if not colon or len(base) == 1 or Path(name).is_file():  # one letter before a colon is a Windows drive
+        return name, None
+    if not own.isdecimal() or not int(own):
+        raise ConfigError(f"task {name!r}: the size after `:` must be a whole number above 0, got {own!r}")
+    return base, int(own)
 
 
 def from_jsonl(path: Path) -> list[Question]:
