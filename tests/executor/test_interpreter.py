@@ -133,6 +133,16 @@ async def test_the_deadline_holds_within_a_stream() -> None:
     assert bench.experts["a"].closed == 1
 
 
+async def test_a_slow_reader_meets_the_deadline_too() -> None:
+    bench = Bench(Script("one two three", chunks=3))
+    reply = await bench.run(seconds=0.1)
+    await anext(reply.body)
+    await asyncio.sleep(0.2)
+    with pytest.raises(ExpertTimeout, match="deadline"):
+        await anext(reply.body)
+    await asyncio.sleep(0)  # nothing is left that would cancel the reader
+
+
 async def test_cancelling_gives_the_call_up() -> None:
     bench = Bench(Script(stall_after=0), Script())
     task = asyncio.create_task(bench.run())

@@ -7,14 +7,17 @@ only while the failed one has produced no byte of an answer. From the first byte
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, TypeAlias, TypeVar
 
 from turnout.errors import ExpertError, ExpertTimeout
 from turnout.types import Arm, Call, CallRecord, Expert, Plan, Reply
 
+T = TypeVar("T")
 CallFor: TypeAlias = Callable[[Arm], Call]
 Clock: TypeAlias = Callable[[], float]
+
+LATE = "had not finished at the deadline"
 
 # An expert's own credentials, address or load are at fault, not the request: another expert may well answer it.
 RETRYABLE = frozenset({401, 403, 404, 408, 425, 429})
@@ -67,29 +70,35 @@ def may_retry(status: int) -> bool:
 
 
 class _Attempt:
-    """One call: its record, its limits, and the answer's body, which starts with the byte that was waited for."""
+    """One call: its record, its limits, and the answer's body, which starts with the byte that was waited for.
 
-    __slots__ = ("_clock", "_deadline", "_first", "_record", "_reply", "_started")
+    One timer per phase, until the first byte and until the end, instead of an `asyncio.timeout` per chunk, which costs
+    as much as passing the chunk on. When it fires it cancels the task that waits, and the wait becomes ExpertTimeout.
+    """
+
+    __slots__ = ("_clock", "_deadline", "_expired", "_first", "_record", "_reply", "_started", "_timer", "_waiting")
 
     def __init__(self, record: CallRecord, deadline: float, clock: Clock) -> None:
         self._record, self._deadline, self._clock = record, deadline, clock
         self._started = clock()
         self._first: bytes | None = None
         self._reply: Reply | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: asyncio.Task[Any] | None = None
+        self._expired = False
 
     async def start(self, expert: Expert, call: Call, *, share: int) -> Reply:
         """Headers and first byte, within 1/`share` of the time left. Raises ExpertError."""
-        name, seconds = expert.arm.id, max(0.0, self._deadline - self._started) / share
+        seconds = max(0.0, self._deadline - self._started) / share
+        self._limit(seconds)
         try:
-            async with asyncio.timeout(seconds):
-                return await self._open(expert, call)
-        except TimeoutError as error:
-            late = ExpertTimeout(f"expert {name!r} sent nothing within {seconds:.3g} s", expert=name)
-            self._note(late)
-            raise late from error
-        except ExpertError as error:
-            self._note(error)
+            reply = await self._wait(self._open(expert, call), f"sent nothing within {seconds:.3g} s")
+        except BaseException:
+            self._limit(None)
             raise
+        if share > 1:
+            self._limit(max(0.0, self._deadline - self._clock()))
+        return reply
 
     async def _open(self, expert: Expert, call: Call) -> Reply:
         reply = self._reply = await expert.call(call)
@@ -115,19 +124,12 @@ class _Attempt:
             first, self._first = self._first, None
             return first
         assert self._reply is not None
+        if self._expired:  # while the caller was busy with what it had
+            raise self._late(LATE)
         try:
-            async with asyncio.timeout(max(0.0, self._deadline - self._clock())):
-                return await anext(self._reply.body)
+            return await self._wait(anext(self._reply.body), LATE)
         except StopAsyncIteration:
             self._ended()
-            raise
-        except TimeoutError as error:
-            name = self._record.expert
-            late = ExpertTimeout(f"expert {name!r} had not finished at the deadline", expert=name)
-            self._note(late)
-            raise late from error
-        except ExpertError as error:
-            self._note(error)
             raise
 
     async def aclose(self) -> None:
@@ -136,7 +138,41 @@ class _Attempt:
         if self._reply is not None:
             await self._reply.aclose()
 
+    async def _wait(self, step: Awaitable[T], late: str) -> T:
+        """The step's result; ExpertTimeout where the timer fires first. A failure is noted in the record."""
+        task = self._waiting = asyncio.current_task()
+        assert task is not None
+        cancelling = task.cancelling()
+        try:
+            return await step
+        except asyncio.CancelledError as error:
+            if not self._expired or task.uncancel() > cancelling:
+                raise  # the caller's own cancellation
+            raise self._late(late) from error
+        except ExpertError as error:
+            self._note(error)
+            raise
+        finally:
+            self._waiting = None
+
+    def _late(self, what: str) -> ExpertTimeout:
+        error = ExpertTimeout(f"expert {self._record.expert!r} {what}", expert=self._record.expert)
+        self._note(error)
+        return error
+
+    def _limit(self, seconds: float | None) -> None:
+        """Set the timer anew, or stop it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if seconds is None else asyncio.get_running_loop().call_later(seconds, self._expire)
+
+    def _expire(self) -> None:
+        self._expired = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
     def _ended(self) -> None:
+        self._limit(None)
         if self._record.total_s is None:
             self._record.total_s = self._clock() - self._started
 

@@ -100,7 +100,7 @@ class Chat:
         exchange = Exchange(trace, self._clock(), respond)
         task = asyncio.current_task()
         assert task is not None
-        watch = asyncio.ensure_future(_watch(receive, respond, task))
+        watch = asyncio.get_running_loop().create_task(_watch(receive, respond, task))
         self._active += 1
         self._metrics.inflight += 1
         try:
