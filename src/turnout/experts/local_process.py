@@ -91,6 +91,7 @@ _OPTIONAL: dict[str, Any] = {
     "webui": False,
     "endpoint_slots": False,
     "cache_ram_mib": 0,  # prompts of idle slots are not kept twice
+    "fit_params": False,  # loading twice to see whether memory suffices takes half of the start
 }
 
 if __name__ == "__main__":
