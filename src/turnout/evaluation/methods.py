@@ -26,7 +26,6 @@ from turnout.stats import group_folds
 if TYPE_CHECKING:
     from turnout.estimators.base import Estimator
     from turnout.outcomes import OutcomeLog
-    from turnout.routers import Router
     from turnout.signals.base import Signal
 
 Index = NDArray[np.integer[Any]]
@@ -129,8 +128,7 @@ def _costs(log: OutcomeLog, table: Table, train_I: Index) -> Floats | None:
 class Fitted:
     """The product: `Router.fit` on the training side, with calibration, policy, costs and guard.
 
-    `options` go to `Router.fit`. Limits: the training side's cross-fitted estimates are computed a second time, since
-    a router does not keep them.
+    `options` go to `Router.fit`.
     """
 
     name: str = "router"
@@ -139,31 +137,22 @@ class Fitted:
 
     def __call__(self, log: OutcomeLog, train_I: Index, test_I: Index, seed: int) -> Estimates:
         from turnout.routers import Router
+        from turnout.routers.evidence import prompt_sizes
 
         train, test = log.select(train_I), log.select(test_I)
-        router = Router.fit(train, seed=seed, **self.options)
+        held: list[Floats] = []
+        router = Router.fit(train, seed=seed, watch=lambda found: held.append(found.quality_NE), **self.options)
         quality_NE, _, cost_NE = router.predict(test)
-        train_quality_NE, train_cost_NE = _held_out(router, train, seed)
+        if not held or len(held[0]) != len(train):
+            raise LogError("to be evaluated, every training query needs a score, and there must be several groups")
         priced = log.has("cost")
         return Estimates(
-            train_quality_NE=train_quality_NE,
+            train_quality_NE=held[0],
             test_quality_NE=quality_NE,
             choice_N=router.choose(test),
-            train_cost_NE=train_cost_NE if priced else None,
+            train_cost_NE=router.costs.predict(prompt_sizes(train)) if priced else None,
             test_cost_NE=cost_NE if priced else None,
         )
-
-
-def _held_out(router: Router, train: OutcomeLog, seed: int) -> tuple[Floats, Floats]:
-    """Cross-fitted, calibrated quality and predicted cost on the training side, as `Router.fit` saw them."""
-    from turnout.routers.crossfit import cross_fit
-    from turnout.routers.evidence import gather
-
-    evidence, _ = gather(train, router.estimator.signals, {}, router.signals)
-    found = cross_fit(router.estimator, evidence, 5, seed)
-    if found is None or len(found.quality_NE) != len(train):
-        raise LogError("every query of the training side needs a score, and there must be several groups of queries")
-    return found.quality_NE, router.costs.predict(evidence.size_N)
 
 
 @dataclass

@@ -5,7 +5,7 @@ Shape letters: N queries, E experts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from turnout.estimators.base import Estimator
 from turnout.policies.base import Policy
 from turnout.prices import CostModel
 from turnout.routers.calibration import Calibration
-from turnout.routers.crossfit import cross_fit, replay
+from turnout.routers.crossfit import CrossFit, cross_fit, replay
 from turnout.routers.evidence import Evidence, Values
 from turnout.routers.guard import Guard, best_single, judge, price_of_quality
 from turnout.stats.bootstrap import paired_bootstrap
@@ -38,6 +38,7 @@ def fit_decisions(
     seed: int,
     guard: bool,
     baseline: str | None,
+    watch: Callable[[CrossFit], None] | None = None,
 ) -> tuple[Calibration, Guard, dict[str, Any]]:
     """Calibrate, fit `policy` in place on held-out predictions, and judge it. Also returns the table of figures."""
     if baseline is not None and baseline not in evidence.experts:
@@ -46,6 +47,8 @@ def fit_decisions(
     found = cross_fit(estimator, evidence, folds, seed)
     if found is None:
         return _without_evidence(evidence, policy, cost_NE, guard, baseline)
+    if watch is not None:
+        watch(found)
     policy.fit(found.quality_NE, cost_NE)
     values = evidence.values(found.quality_NE, cost_NE)
     fixed = None if baseline is None else evidence.experts.index(baseline)

@@ -6,7 +6,7 @@ Shape letters: N queries, E experts.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -29,6 +29,7 @@ from turnout.types import Arm, Decision, How, Limits, Price, Request
 
 if TYPE_CHECKING:
     from turnout.outcomes import OutcomeLog
+    from turnout.routers.crossfit import CrossFit
 
 Array = NDArray[np.float64]
 
@@ -86,14 +87,15 @@ class Router:
         signals: Mapping[str, Signal] | None = None,
         examples: int = 500,
         keep_text: bool = True,
+        watch: Callable[[CrossFit], None] | None = None,
     ) -> Self:
         """Learn from a log; every figure comes from queries that were held out, near-duplicates together.
 
         `arms` give prices and limits by id (a stated price wins over the log's costs). `guard=False` routes even where
         no gain was shown; `baseline` names the single expert to beat instead of the best on the training folds.
         `signals` are fitted ones to reuse. `examples` logged queries are kept for explanations, with the first 160
-        characters of their text unless `keep_text` is False. Raises LogError for a log without scores, ParameterError
-        for a budget out of reach.
+        characters of their text unless `keep_text` is False. `watch` is told the held-out predictions.
+        Raises LogError for a log without scores, ParameterError for a budget out of reach.
         """
         from turnout.routers.evidence import fit_costs, gather
         from turnout.routers.fitting import default_estimator, default_policy, describe_fit, fit_decisions
@@ -104,7 +106,7 @@ class Router:
         evidence, fitted = gather(log, estimator.signals, prices, signals)
         costs = fit_costs(log, evidence, prices)
         calibration, verdict, found = fit_decisions(
-            evidence, estimator, policy, costs, folds=folds, seed=seed, guard=guard, baseline=baseline
+            evidence, estimator, policy, costs, folds=folds, seed=seed, guard=guard, baseline=baseline, watch=watch
         )
         estimator.fit(evidence.features, evidence.scores_NE, weights_NE=evidence.weights_NE, tasks=evidence.tasks)
         given = {arm.id: arm for arm in arms}
