@@ -8,10 +8,9 @@ from pathlib import Path
 import polars as pl
 
 from turnout.errors import LogError
-from turnout.outcomes.schema import NUMBERS, OUTCOME_TEXTS, QUERY_TEXTS, SIGNAL, is_query_column, nearest
+from turnout.outcomes.schema import NUMBERS, OUTCOME_TEXTS, OWN, QUERY_TEXTS, SIGNAL, is_query_column
 
 SUFFIXES = (".parquet", ".jsonl", ".csv")
-OWN = "query."  # prefix, in a long file, of query columns that are the user's own
 
 
 def read(path: Path) -> tuple[pl.DataFrame | None, pl.DataFrame]:
@@ -54,31 +53,6 @@ def write(queries: pl.DataFrame, outcomes: pl.DataFrame, path: Path) -> None:
         _write_csv(long, path)
 
 
-def split_long(
-    queries: pl.DataFrame | None, outcomes: pl.DataFrame, where: str = ""
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Move the query columns of a long table to a table of queries; raise LogError where a query's rows disagree."""
-    if "query_id" not in outcomes.columns:
-        raise LogError(f"{where}column 'query_id' is missing{nearest('query_id', outcomes.columns)}")
-    held = [n for n in outcomes.columns if (is_query_column(n) or n.startswith(OWN)) and n != "query_id"]
-    known = queries.columns if queries is not None else []
-    moved = [name for name in held if name.removeprefix(OWN) not in known]
-    first = outcomes.select("query_id", *moved).unique("query_id", keep="first", maintain_order=True)
-    if moved:
-        both = outcomes.select("query_id", *moved).join(first, on="query_id", how="left", maintain_order="left")
-        for name in moved:
-            differs = both[name].ne_missing(both[f"{name}_right"])
-            if differs.any():
-                row = int(differs.arg_max() or 0)
-                raise LogError(
-                    f"{where}row {row + 1}: column {name!r} differs from an earlier row of query_id "
-                    f"{outcomes['query_id'][row]!r}; one query has one {name}"
-                )
-    first = first.rename({name: name.removeprefix(OWN) for name in moved if name.startswith(OWN)})
-    made = first if queries is None else queries.join(first, on="query_id", how="left", maintain_order="left")
-    return made, outcomes.drop(held)
-
-
 def _parquet(path: Path) -> pl.DataFrame:
     try:
         return pl.read_parquet(path)
@@ -88,20 +62,27 @@ def _parquet(path: Path) -> pl.DataFrame:
 
 def _jsonl(path: Path) -> pl.DataFrame:
     try:
-        return pl.read_ndjson(path, infer_schema_length=None)
+        frame = pl.read_ndjson(path, infer_schema_length=None)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise LogError(f"{path}: {_bad_line(path) or error}") from error
+
+    blank = [name for name in frame.columns if frame[name].dtype == pl.Null and name not in NUMBERS]
+    return frame.with_columns(pl.col(name).cast(pl.String) for name in blank if not name.startswith(SIGNAL))
 
 
 def _bad_line(path: Path) -> str | None:
     with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                if line.strip() and not isinstance(json.loads(line), dict):
+                if line.strip() and not isinstance(json.loads(line, parse_constant=_refuse), dict):
                     return f"line {number} is not a JSON object"
             except ValueError as error:
                 return f"line {number} is not JSON: {error}"
     return None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number; leave the field out")
 
 
 def _csv(path: Path) -> pl.DataFrame:
@@ -137,7 +118,7 @@ def _typed(path: Path, column: pl.Series) -> pl.Series:
 def _write_csv(long: pl.DataFrame, path: Path) -> None:
     nested = [name for name in long.columns if long[name].dtype.is_nested()]
     texts = [
-        pl.Series(name, [None if v is None else json.dumps(list(v)) for v in long[name].to_list()], dtype=pl.String)
+        pl.Series(name, [None if v is None else json.dumps(v) for v in long[name].to_list()], dtype=pl.String)
         for name in nested
     ]
     long.with_columns(texts).write_csv(path)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from turnout.errors import LogError
 from turnout.outcomes import files
-from turnout.outcomes.schema import SIGNAL, check_outcomes, check_queries, nearest
+from turnout.outcomes.schema import SIGNAL, check_outcomes, check_queries, nearest, row_name, split_long
 from turnout.stats import group_folds, near_duplicates
 
 Matrix = NDArray[np.floating[Any]]
@@ -38,15 +38,15 @@ class OutcomeLog:
 
     def __init__(self, queries: pl.DataFrame | None, outcomes: pl.DataFrame, *, where: str = "") -> None:
         """Check both tables; `queries` None takes prompt, task and signals from `outcomes`. `where` starts messages."""
-        if queries is None or "prompt" in outcomes.columns or "task" in outcomes.columns:
-            queries, outcomes = files.split_long(queries, outcomes, where)
-        self.outcomes = check_outcomes(outcomes, where)
-        self.queries = check_queries(queries, where)
+        at_outcomes = where if queries is None else f"{where}outcomes: "
+        outcomes = check_outcomes(outcomes, at_outcomes)
+        queries = None if queries is None else check_queries(queries, f"{where}queries: ")
+        self.queries, self.outcomes = split_long(queries, outcomes, at_outcomes)
         row_N = self.queries.select("query_id").with_row_index("row_N")
         rows = self.outcomes.select("query_id").join(row_N, on="query_id", how="left", maintain_order="left")["row_N"]
         if rows.null_count():
             at = int(rows.is_null().arg_max() or 0)
-            raise LogError(f"{where}row {at + 1}: query_id {self.outcomes['query_id'][at]!r} is not among the queries")
+            raise LogError(f"{at_outcomes}{row_name(self.outcomes, at)}: this query_id is not among the queries")
         names = self.outcomes["expert"]
         self.experts: tuple[str, ...] = tuple(names.unique(maintain_order=True).to_list())
         self._query_at: NDArray[np.int64] = rows.cast(pl.Int64).to_numpy()
@@ -156,9 +156,9 @@ class OutcomeLog:
             column = self.queries[name]
             if name.startswith(SIGNAL) and column.null_count() < len(self):
                 width = int(column.list.len().max() or 0)  # type: ignore[arg-type]
-                filled = column.fill_null(pl.Series([[float("nan")] * width], dtype=pl.List(pl.Float32)))
-                array = filled.explode(empty_as_null=False).to_numpy().reshape(len(self), width)
-                arrays[name.removeprefix(SIGNAL)] = array.astype(np.float32)
+                array = np.full((len(self), width), np.nan, dtype=np.float32)
+                array[column.is_not_null().to_numpy()] = column.drop_nulls().explode().to_numpy().reshape(-1, width)
+                arrays[name.removeprefix(SIGNAL)] = array
         return arrays
 
     @property
@@ -211,8 +211,9 @@ class OutcomeLog:
     def only(self, experts: Sequence[str]) -> OutcomeLog:
         """The outcomes of the named experts, in the given order; every query stays."""
         unknown = [name for name in experts if name not in self.experts]
-        if unknown or not experts:
-            raise LogError(f"expert {(unknown or [''])[0]!r} is not in the log; it has: {', '.join(self.experts)}")
+        if unknown or not experts or len(set(experts)) < len(experts):
+            wrong = f"expert {unknown[0]!r} is not in the log" if unknown else f"each expert once, got {list(experts)}"
+            raise LogError(f"{wrong}; it has: {', '.join(self.experts)}")
         to_E = np.array([list(experts).index(name) if name in experts else -1 for name in self.experts])
         made = self._with(self.queries, to_E[self._expert_at] >= 0)
         made.experts, made._expert_at = tuple(experts), to_E[made._expert_at]

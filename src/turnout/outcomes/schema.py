@@ -13,6 +13,7 @@ import polars as pl
 from turnout.errors import LogError, did_you_mean
 
 SIGNAL = "signal."  # prefix of query columns that hold stored signal values
+OWN = "query."  # prefix, in a long table, of query columns that are the user's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def check_outcomes(outcomes: pl.DataFrame, where: str = "") -> pl.DataFrame:
     doubled = outcomes.select(pl.struct("query_id", "expert").is_first_distinct().not_()).to_series()
     if doubled.any():
         row = int(doubled.arg_max() or 0)
-        raise LogError(f"{where}{_at(outcomes, row)}: a second outcome for this query and expert; keep one")
+        raise LogError(f"{where}{row_name(outcomes, row)}: a second outcome for this query and expert; keep one")
     return outcomes
 
 
@@ -82,11 +83,38 @@ def check_queries(queries: pl.DataFrame, where: str = "") -> pl.DataFrame:
     queries = _texts(queries, QUERY_TEXTS, ("query_id",), where)
     doubled = queries["query_id"].is_first_distinct().not_()
     if doubled.any():
-        raise LogError(f"{where}{_at(queries, int(doubled.arg_max() or 0))}: column 'query_id' repeats an earlier row")
+        raise LogError(
+            f"{where}{row_name(queries, int(doubled.arg_max() or 0))}: column 'query_id' repeats an earlier row"
+        )
     for name in queries.columns:
         if name.startswith(SIGNAL):
             queries = queries.with_columns(_signal(queries, name, where))
     return queries
+
+
+def split_long(
+    queries: pl.DataFrame | None, outcomes: pl.DataFrame, where: str = ""
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Move the query columns of checked outcomes to the table of queries, where they must agree within a query."""
+    held = [n for n in outcomes.columns if n != "query_id" and (is_query_column(n) or n.startswith(OWN))]
+    if queries is not None and not held:
+        return queries, outcomes
+    names = {name: name.removeprefix(OWN) for name in held}
+    long = outcomes.select("query_id", *held).rename(names)
+    first = long.unique("query_id", keep="first", maintain_order=True)
+    if queries is not None:
+        new = [name for name in names.values() if name not in queries.columns]
+        first = queries.join(first.select("query_id", *new), on="query_id", how="left", maintain_order="left")
+    first = check_queries(first, where)
+    wanted = long.select("query_id").join(first, on="query_id", how="left", maintain_order="left")
+    for name in names.values():
+        differs = wanted[name].ne_missing(long[name].cast(wanted[name].dtype))
+        if differs.any():
+            row = int(differs.arg_max() or 0)
+            raise LogError(
+                f"{where}{row_name(outcomes, row)}: column {name!r} differs from what this query has elsewhere"
+            )
+    return first, outcomes.drop(held)
 
 
 def nearest(name: str, present: Iterable[str]) -> str:
@@ -97,7 +125,8 @@ def nearest(name: str, present: Iterable[str]) -> str:
     return f"{hint} columns: {', '.join(present) or 'none'}"
 
 
-def _at(frame: pl.DataFrame, row: int) -> str:
+def row_name(frame: pl.DataFrame, row: int) -> str:
+    """How a message names a row: its number from 1, its query and expert."""
     keys = (f"{key} {frame[key][row]!r}" for key in ("query_id", "expert") if key in frame.columns)
     return f"row {row + 1} ({', '.join(keys)})"
 
@@ -114,7 +143,7 @@ def _texts(frame: pl.DataFrame, names: Iterable[str], needed: Iterable[str], whe
         frame = frame.with_columns(column)
         blank = column.is_null() | (column == "")
         if name in needed and blank.any():
-            raise LogError(f"{where}{_at(frame, int(blank.arg_max() or 0))}: column {name!r} is empty")
+            raise LogError(f"{where}{row_name(frame, int(blank.arg_max() or 0))}: column {name!r} is empty")
     return frame
 
 
@@ -126,7 +155,7 @@ def _number(frame: pl.DataFrame, name: str, rule: Column, where: str) -> pl.Seri
     if not column.dtype.is_numeric():
         at = int(column.is_not_null().arg_max() or 0)
         raise LogError(
-            f"{where}{_at(frame, at)}: column {name!r} must be {rule}, got {column[at]!r} of type {column.dtype}"
+            f"{where}{row_name(frame, at)}: column {name!r} must be {rule}, got {column[at]!r} of type {column.dtype}"
         )
     values = column.cast(pl.Float64)
     missing = values.is_null() | values.is_nan().fill_null(True)
@@ -139,27 +168,33 @@ def _number(frame: pl.DataFrame, name: str, rule: Column, where: str) -> pl.Seri
     if bad.any():
         at = int(bad.arg_max() or 0)
         got = "nothing" if column[at] is None else repr(column[at])
-        raise LogError(f"{where}{_at(frame, at)}: column {name!r} must be {rule}, got {got}")
+        raise LogError(f"{where}{row_name(frame, at)}: column {name!r} must be {rule}, got {got}")
     return values.fill_nan(None).cast(pl.Int64 if rule.integer else pl.Float64).alias(name)
 
 
 def _signal(queries: pl.DataFrame, name: str, where: str) -> pl.Series:
-    """The stored signal as equally long lists of Float32; null where a query has none."""
+    """The stored signal as equally long lists of finite Float32; null where a query has none."""
     column = queries[name]
     if column.dtype.is_numeric():
-        column = column.to_frame().select(pl.when(column.is_not_null()).then(pl.concat_list(name))).to_series()
-    if isinstance(column.dtype, pl.Array):
+        column = queries.select(pl.when(pl.col(name).is_not_null()).then(pl.concat_list(name))).to_series()
+    elif isinstance(column.dtype, pl.Array):
         column = column.arr.to_list()
-    if not isinstance(column.dtype, pl.List):
-        raise LogError(f"{where}column {name!r} must hold lists of numbers, got {column.dtype}")
-    if not (column.dtype.inner.is_numeric() or column.dtype.inner == pl.Null):
-        raise LogError(f"{where}column {name!r} must hold lists of numbers, got {column.dtype}")
+    elif column.dtype == pl.Null:
+        column = column.cast(pl.List(pl.Float32))
+    inner = getattr(column.dtype, "inner", None)
+    if not isinstance(column.dtype, pl.List) or inner is None or not (inner.is_numeric() or inner == pl.Null):
+        raise LogError(f"{where}column {name!r} must hold lists of numbers, got {queries[name].dtype}")
+    column = column.cast(pl.List(pl.Float32)).alias(name)
     lengths = column.list.len()
-    odd = (lengths != lengths.drop_nulls().first()).fill_null(False) if lengths.null_count() < len(lengths) else None
-    if odd is not None and odd.any():
+    width = lengths.drop_nulls().head(1)
+    odd = (lengths != width).fill_null(False) if len(width) else lengths.is_not_null()
+    if odd.any():
         at = int(odd.arg_max() or 0)
-        raise LogError(
-            f"{where}{_at(queries, at)}: column {name!r} has {lengths[at]} values, earlier rows have "
-            f"{lengths.drop_nulls()[0]}"
-        )
-    return column.cast(pl.List(pl.Float32)).alias(name)
+        got = f"{row_name(queries, at)}: column {name!r} has {lengths[at]} values"
+        raise LogError(f"{where}{got}, earlier rows have {width[0]}")
+    sums = column.list.sum().fill_null(0.0)  # NaN and infinities survive a sum; a null within a list does not
+    hollow = ~sums.is_finite() | (column.list.drop_nulls().list.len() != lengths).fill_null(False)
+    if hollow.any():
+        got = f"{row_name(queries, int(hollow.arg_max() or 0))}: column {name!r} has a missing or infinite value"
+        raise LogError(f"{where}{got}")
+    return column
