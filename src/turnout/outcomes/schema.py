@@ -131,6 +131,13 @@ def row_name(frame: pl.DataFrame, row: int) -> str:
     return f"row {row + 1} ({', '.join(keys)})"
 
 
+def _value(column: pl.Series, row: int) -> str:
+    """How a message shows what was received."""
+    value = column[row] if row < len(column) else None
+    shown = repr(value.to_list() if isinstance(value, pl.Series) else value)
+    return "nothing" if value is None else shown if len(shown) <= 60 else f"{shown[:60]}…"
+
+
 def _texts(frame: pl.DataFrame, names: Iterable[str], needed: Iterable[str], where: str) -> pl.DataFrame:
     for name in names:
         if name not in frame.columns:
@@ -139,7 +146,7 @@ def _texts(frame: pl.DataFrame, names: Iterable[str], needed: Iterable[str], whe
         if column.dtype.is_integer() or column.dtype in (pl.Null, pl.Categorical) or isinstance(column.dtype, pl.Enum):
             column = column.cast(pl.String)
         if column.dtype != pl.String:
-            raise LogError(f"{where}column {name!r} must hold text, got {column.dtype}; row 1 holds {column[0]!r}")
+            raise LogError(f"{where}column {name!r} must hold text, got {_value(column, 0)} of type {column.dtype}")
         frame = frame.with_columns(column)
         blank = column.is_null() | (column == "")
         if name in needed and blank.any():
@@ -155,7 +162,7 @@ def _number(frame: pl.DataFrame, name: str, rule: Column, where: str) -> pl.Seri
     if not column.dtype.is_numeric():
         at = int(column.is_not_null().arg_max() or 0)
         raise LogError(
-            f"{where}{row_name(frame, at)}: column {name!r} must be {rule}, got {column[at]!r} of type {column.dtype}"
+            f"{where}{row_name(frame, at)}: column {name!r} must be {rule}, got {_value(column, at)} of type {column.dtype}"
         )
     values = column.cast(pl.Float64)
     missing = values.is_null() | values.is_nan().fill_null(True)
@@ -167,8 +174,7 @@ def _number(frame: pl.DataFrame, name: str, rule: Column, where: str) -> pl.Seri
     bad = missing if name in REQUIRED and missing.any() else bad.fill_null(False) & ~missing
     if bad.any():
         at = int(bad.arg_max() or 0)
-        got = "nothing" if column[at] is None else repr(column[at])
-        raise LogError(f"{where}{row_name(frame, at)}: column {name!r} must be {rule}, got {got}")
+        raise LogError(f"{where}{row_name(frame, at)}: column {name!r} must be {rule}, got {_value(column, at)}")
     return values.fill_nan(None).cast(pl.Int64 if rule.integer else pl.Float64).alias(name)
 
 
