@@ -22,6 +22,7 @@ from turnout.gateway.metrics import CONTENT_TYPE, Metrics
 from turnout.gateway.replies import Receive, Responder, Send
 from turnout.types import Expert
 
+SLOW = "the body is slow"
 BODY_S = 60.0  # a client that takes longer to send its request is not sending one
 Headers: TypeAlias = Mapping[bytes, bytes]
 Handler: TypeAlias = Callable[[Headers, bytes, Receive, Responder], Awaitable[None]]
@@ -167,21 +168,31 @@ class App:
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._max_body:
             raise self._too_large()
-        chunks, size = [], 0
+        task = asyncio.current_task()
+        assert task is not None
+        timer = asyncio.get_running_loop().call_later(BODY_S, task.cancel, SLOW)
         try:
-            async with asyncio.timeout(BODY_S):
-                while True:
-                    message_ = await receive()
-                    if message_["type"] == "http.disconnect":
-                        return None
-                    chunks.append(message_.get("body", b""))
-                    size += len(chunks[-1])
-                    if size > self._max_body:
-                        raise self._too_large()
-                    if not message_.get("more_body", False):
-                        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        except TimeoutError as error:
+            return await self._read(receive)
+        except asyncio.CancelledError as error:
+            if error.args != (SLOW,):
+                raise
+            task.uncancel()
             raise RequestError(f"the body was not sent within {BODY_S:g} s", status=408, code="timeout") from error
+        finally:
+            timer.cancel()
+
+    async def _read(self, receive: Receive) -> bytes | None:
+        chunks, size = [], 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if size > self._max_body:
+                raise self._too_large()
+            if not message.get("more_body", False):
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _too_large(self) -> RequestError:
         message = f"the body is larger than {self._max_body / 1e6:g} MB (`gateway.max_body_mb`)"

@@ -11,8 +11,8 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Protocol
 
 from turnout.config import Config
@@ -130,7 +130,7 @@ class Chat:
         decision = trace.decision = await self._decide(exchange, parsed, headers)
         deadline = exchange.started + self._config.gateway.deadline_s
         reply = await run(
-            decision.plan,
+            Plan(decision.plan.expert, self._fallbacks(decision)),
             partial(self._call, body, parsed, deadline),
             self._experts,
             deadline=deadline,
@@ -160,13 +160,8 @@ class Chat:
             self._router.decide, request, seed=seed, explore=settings.explore, switch_margin=settings.switch_margin
         )
         if self._router.blocking:
-            decision = await asyncio.get_running_loop().run_in_executor(self._threads, decide)
-        else:
-            decision = decide()
-        if len(decision.plan.fallbacks) > settings.retries:
-            plan = Plan(decision.plan.expert, decision.plan.fallbacks[: settings.retries])
-            decision = replace(decision, plan=plan)
-        return decision
+            return await asyncio.get_running_loop().run_in_executor(self._threads, decide)
+        return decide()
 
     def _request(self, exchange: Exchange, parsed: Parsed, headers: Mapping[bytes, bytes]) -> Request:
         body = parsed.body
@@ -274,21 +269,25 @@ class Chat:
         trace = exchange.trace
         decision, expert = trace.decision, trace.calls[-1].expert
         assert decision is not None
+        headers = replies.passed(reply.headers)
+        headers += (
+            (b"x-turnout-expert", told(expert)),
+            (b"x-turnout-plan", told(" > ".join((decision.plan.expert, *self._fallbacks(decision))))),
+            (b"x-turnout-reason", told(decision.reason)),
+            (b"x-turnout-trace", trace.id.encode()),
+        )
         place = decision.experts.index(expert)
-        told = {
-            "expert": expert,
-            "plan": " > ".join((decision.plan.expert, *decision.plan.fallbacks)),
-            "reason": decision.reason,
-            "trace": trace.id,
-        }
         if decision.quality:
-            told["quality"] = f"{decision.quality[place]:.4f}"
+            headers.append((b"x-turnout-quality", b"%.4f" % decision.quality[place]))
         if cost is None and decision.cost:
             cost = decision.cost[place]
         if cost is not None:
-            told["cost"] = f"{cost:.9f}"
-        own = [(b"x-turnout-" + name.encode(), value.encode("ascii", "replace")) for name, value in told.items()]
-        return replies.passed(reply.headers) + own
+            headers.append((b"x-turnout-cost", b"%.9f" % cost))
+        return headers
+
+    def _fallbacks(self, decision: Decision) -> tuple[str, ...]:
+        """The decision ranks all eligible experts; the configuration says how many of them are tried."""
+        return decision.plan.fallbacks[: self._config.router.retries]
 
     def _finish(self, exchange: Exchange, status: int) -> None:
         """Count the request and put its trace, once; nothing of it changes afterwards."""
@@ -304,6 +303,12 @@ class Chat:
         self._metrics.observe(trace)
         if self._store is not None:
             self._store.put(trace)
+
+
+@lru_cache(maxsize=1024)
+def told(name: str) -> bytes:
+    """A name from the configuration as a header's value."""
+    return name.encode("ascii", "replace")
 
 
 async def _watch(receive: Receive, respond: Responder, task: asyncio.Task[None]) -> None:
