@@ -1,0 +1,79 @@
+"""Every registered system says what it is, builds, and stands in the generated page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from turnout import registry
+from turnout.outcomes import OutcomeLog
+from turnout.routers import Router
+from turnout.systems.base import System, markdown, systems
+
+PAGE = Path(__file__).parents[2] / "docs" / "systems.md"
+NAMES = registry.names("system")
+
+
+def test_avengers_is_registered() -> None:
+    assert "avengers" in NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_system_says_what_it_is(name: str) -> None:
+    system = registry.get("system", name)
+    assert isinstance(system, System)
+    assert system.name == name
+    assert system.title
+    assert system.claim.text.endswith(".")
+    assert system.claim.source
+    assert system.limits
+    assert system.level in {"request", "in-model"}
+    assert system.command == f"turnout systems run {name}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_parts_are_registered_and_are_what_it_builds(name: str) -> None:
+    system = registry.get("system", name)
+    options = system.build()
+    built = {f"{part.kind}:{part.name}" for part in (options["estimator"], options["policy"])}
+    signals = {f"signal:{signal}" for signal in options["estimator"].signals}
+    assert set(system.parts) == built | signals
+    for part in system.parts:
+        kind, _, registered = part.partition(":")
+        assert registered in registry.names(kind)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_fits_and_decides(name: str) -> None:
+    rng = np.random.default_rng(0)
+    prompts = [f"{'add the sums' if n % 2 else 'name the river'} number {n} {rng.integers(1e6)}" for n in range(200)]
+    log = OutcomeLog.from_arrays(prompts, ["sums", "names"], [[n % 2, 1 - n % 2] for n in range(200)])
+    router = Router.fit(log, **registry.get("system", name).build())
+    chosen = router.choose(log)
+    assert log.matrix()[np.arange(200), chosen].mean() > 0.9
+
+
+def test_avengers_takes_the_best_expert_of_the_cluster() -> None:
+    """Two tight clusters of texts; in each another expert is best by mean score, whatever single rows say."""
+    prompts = [f"{'solve the equation x' if n < 64 else 'translate the poem'} {n}" for n in range(128)]
+    scores = np.zeros((128, 2))
+    scores[:64, 0], scores[64:, 1] = 1.0, 1.0
+    scores[:10] = [0.0, 1.0]
+    options = {**registry.get("system", "avengers").build()}
+    options["estimator"] = options["estimator"].clone(k=2)
+    router = Router.fit(OutcomeLog.from_arrays(prompts, ["a", "b"], scores), **options)
+    assert router.choose(["solve the equation x 7", "translate the poem 9"]).tolist() == [0, 1]
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert PAGE.read_text(encoding="utf-8") == markdown(), "run: turnout systems list --markdown > docs/systems.md"
+
+
+def test_every_system_has_measured_figures() -> None:
+    for system in systems():
+        found = system.measured()
+        assert found is not None, f"run: {system.command} --record src/turnout/systems/measured/{system.name}.json"
+        assert found["accuracy"]["low"] <= found["accuracy"]["mean"] <= found["accuracy"]["high"]
+        assert {"best single", "random", "oracle"} <= {row["name"] for row in found["rows"]}
