@@ -24,14 +24,15 @@ def describe(
     as_json: AsJson = False,
 ) -> None:
     """Sizes, experts, costs, near-duplicates, headroom to the oracle, and leaks from another log."""
-    from turnout.cli._output import emit
+    from turnout.cli._output import emit, stderr
     from turnout.outcomes import OutcomeLog
     from turnout.outcomes import describe as described
 
-    read = OutcomeLog.read(log)
-    result = {"log": str(log), **described(read)}
-    if against is not None:
-        result["leaks"] = _leaks(read, against)
+    with stderr().status("reading, and comparing prompts"):
+        read = OutcomeLog.read(log)
+        result = {"log": str(log), **described(read)}
+        if against is not None:
+            result["leaks"] = _leaks(read, against)
     emit(result, as_json, lambda console: _show(console, result))
 
 
@@ -131,24 +132,25 @@ def _facts(result: dict[str, Any]) -> list[tuple[str, str]]:
 
     headroom, propensity, leaks = result["headroom"], result["propensity"], result.get("leaks")
     twins, columns = result["duplicates"], result["columns"]
+    groups = f"{show(twins['groups'])} group{'' if twins['groups'] == 1 else 's'}"
+    largest = f", the largest of {show(twins['largest'])}" if twins["groups"] else ""
     facts = [
         ("missing", f"{result['missing_share']:.1%} of outcomes; {show(result['queries_without_prompt'])} prompts"),
         ("tasks", show(result["tasks"])),
-        ("near-duplicates", f"{show(twins['queries'])} queries in {show(twins['groups'])} groups, "
-         f"the largest of {show(twins['largest'])}"),
         ("columns", escape(", ".join(columns["queries"] + columns["outcomes"][1:]))),
-    ]  # fmt: skip
+        ("near-duplicates", f"{show(twins['queries'])} queries in {groups}{largest}"),
+    ]
     if twins["largest_prompt"]:
         facts.append(("largest group", escape(f"“{twins['largest_prompt']}…”")))
     if headroom:
-        facts.append(("best single", f"{escape(headroom['best_single'])} {headroom['best_single_score']:.3f}"))
-        facts.append(("oracle", f"{headroom['oracle']:.3f}: {headroom['gap']:.3f} to gain "
-                      f"(on {show(headroom['queries'])} queries)"))  # fmt: skip
+        best = f"{escape(headroom['best_single'])} {headroom['best_single_score']:.3f}"
+        facts.append(("best single", f"{best} (on {show(headroom['queries'])} queries)"))
+        facts.append(("oracle", f"{headroom['oracle']:.3f}: {headroom['gap']:.3f} to gain"))
     if propensity:
-        facts.append(("propensity", f"{propensity['min']:.3g} to {propensity['max']:.3g}, median "
-                      f"{propensity['median']:.3g}; {show(int(propensity['outcomes']))} outcomes weigh as much as "
-                      f"{propensity['effective_sample_size']:,.0f}"))  # fmt: skip
+        spread = f"{propensity['min']:.3g} to {propensity['max']:.3g}, median {propensity['median']:.3g}"
+        worth = f"{propensity['effective_sample_size']:,.0f}"
+        facts.append(("propensity", f"{spread}; {propensity['outcomes']:,.0f} outcomes weigh as much as {worth}"))
     if leaks:
-        facts.append(("leaks", f"{show(leaks['exact'])} exact and {show(leaks['near'])} near prompts, "
-                      f"{show(leaks['same_ids'])} ids shared with {escape(leaks['against'])}"))  # fmt: skip
+        counts = f"{show(leaks['exact'])} exact and {show(leaks['near'])} near prompts, {show(leaks['same_ids'])} ids"
+        facts.append(("leaks", f"{counts} shared with {escape(leaks['against'])}"))
     return facts

@@ -161,9 +161,8 @@ def _number(frame: pl.DataFrame, name: str, rule: Column, where: str) -> pl.Seri
         column = column.cast(pl.Float64)
     if not column.dtype.is_numeric():
         at = int(column.is_not_null().arg_max() or 0)
-        raise LogError(
-            f"{where}{row_name(frame, at)}: column {name!r} must be {rule}, got {_value(column, at)} of type {column.dtype}"
-        )
+        got = f"got {_value(column, at)} of type {column.dtype}"
+        raise LogError(f"{where}{row_name(frame, at)}: column {name!r} must be {rule}, {got}")
     values = column.cast(pl.Float64)
     missing = values.is_null() | values.is_nan().fill_null(True)
     bad = (values < rule.low) | (values > rule.high) | values.is_infinite()
