@@ -13,7 +13,7 @@ from turnout.collect.budget import Budget
 from turnout.errors import ConfigError
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(
     cap=st.floats(0, 10),
     calls=st.lists(st.tuples(st.floats(0, 2), st.floats(0, 1)), max_size=30),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnout import registry
@@ -96,6 +96,7 @@ def test_grades(name: str, response: str | None, target: str | tuple[str, ...], 
 
 
 @pytest.mark.parametrize("name", registry.names("grader"))
+@settings(max_examples=60, deadline=None)
 @given(response=st.text(max_size=200), target=st.sampled_from(["B", "7", "A"]))
 def test_any_text_gets_a_score(name: str, response: str, target: str) -> None:
     grader: Grader = registry.create("grader", name)
@@ -111,6 +112,7 @@ def test_the_target_itself_is_right_and_nothing_is_not(name: str) -> None:
     assert grader.grade(" \n", target) == 0.0
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.integers(-(10**9), 10**9))
 def test_numbers_are_read_with_and_without_thousands(value: int) -> None:
     assert numbers(f"{value:,}") == numbers(str(value)) == [float(value)]
@@ -136,6 +138,7 @@ def test_tolerance() -> None:
     assert registry.create("grader", "numeric", tolerance=0.01).grade("100.5", "100") == 1.0
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.text())
 def test_stripping_decoration_ends_and_is_stable(text: str) -> None:
     assert bare(bare(text)) == bare(text)

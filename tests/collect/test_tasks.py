@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnout.collect.tasks import GYM, candidates, from_gym, from_jsonl, load
@@ -108,6 +108,7 @@ def test_bad_names() -> None:
             load([name])
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=300))
 def test_candidates_are_few_and_stripped(text: str) -> None:
     found = candidates(text)

@@ -7,7 +7,7 @@ import sqlite3
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnout.features import Sparse
@@ -59,6 +59,7 @@ traces = st.builds(
 )
 
 
+@settings(max_examples=60, deadline=None)
 @given(traces)
 def test_a_trace_survives_the_round_trip(trace: Trace) -> None:
     connection = sqlite3.connect(":memory:", isolation_level=None)
@@ -70,6 +71,7 @@ def test_a_trace_survives_the_round_trip(trace: Trace) -> None:
     assert back == trace
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=300))
 def test_vectors_lose_at_most_half_a_step(values: list[float]) -> None:
     vector_D = np.array(values, dtype=np.float32)
