@@ -16,7 +16,7 @@ import numpy as np
 
 from turnout.errors import ConfigError
 from turnout.evaluation import metrics
-from turnout.evaluation.results import Evaluation, Point, Row
+from turnout.evaluation.results import Evaluation, Row
 from turnout.features import Floats
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ def cost_quality(evaluation: Evaluation, key: str = "cost") -> str | None:
         labels = _Labels(axes)
         _curve(axes, evaluation, subject, labels)
         _markers(axes, rows, low, labels)
-        _singles(axes, evaluation.singles, low, labels)
+        _variants(axes, evaluation, labels)
+        _singles(axes, evaluation, low, labels)
         labels.draw()
         axes.set_xlabel("cost, US dollars per 1,000 requests" + (" (nominal)" if evaluation.nominal else ""))
         axes.set_ylabel("quality, mean score")
@@ -207,7 +208,18 @@ def _curve(axes: Axes, evaluation: Evaluation, subject: Row, labels: _Labels) ->
     axes.scatter([x], [y.mean], s=110, color=ACCENT, edgecolor=PAPER, linewidth=1.8, zorder=7)
 
 
-def _singles(axes: Axes, singles: Sequence[Point], low: float, labels: _Labels) -> None:
+def _variants(axes: Axes, evaluation: Evaluation, labels: _Labels) -> None:
+    """The subject under other rules, a budget say: rows named `<subject> …`."""
+    for row in evaluation.rows[1:]:
+        if row.cost is not None and row.name.startswith(f"{evaluation.subject} "):
+            point = (row.cost.mean, row.accuracy.mean)
+            axes.scatter(*point, s=60, facecolor=PAPER, edgecolor=ACCENT, linewidth=2, zorder=7)
+            labels.add(_Label(row.name, *point, ACCENT))
+
+
+def _singles(axes: Axes, evaluation: Evaluation, low: float, labels: _Labels) -> None:
+    singles = evaluation.singles
+    shares = next((row.share for row in evaluation.rows if row.name == "best single"), {})
     shown = [p for p in singles if p.quality >= low]
     cost_P, quality_P = (np.array([getattr(p, key) for p in singles]) for key in ("cost", "quality"))
     vertices = metrics.hull(cost_P, quality_P)
@@ -217,14 +229,15 @@ def _singles(axes: Axes, singles: Sequence[Point], low: float, labels: _Labels) 
         [p.cost for p in shown],
         [p.quality for p in shown],
         s=48,
-        facecolor=PAPER,
+        facecolor=[INK if shares.get(p.name, 0) > 0.5 else PAPER for p in shown],
         edgecolor=MUTED,
         linewidth=1.5,
         zorder=5,
     )
     named = shown if len(shown) <= LABELLED else [singles[int(v)] for v in vertices]
     for point in sorted(named, key=lambda p: -p.quality):
-        labels.add(_Label(_short(point.name), point.cost, point.quality, MUTED))
+        best = shares.get(point.name, 0) > 0.5
+        labels.add(_Label(_short(point.name), point.cost, point.quality, INK if best else MUTED))
     hidden = [p for p in singles if p.quality < low]
     if hidden:
         text = f"{len(hidden)} expert{'s' if len(hidden) > 1 else ''} below {low:.2f}"
@@ -260,7 +273,8 @@ def calibration(bins: Sequence[tuple[float, float, int]], key: str = "calibratio
     predicted, scored, counts = (np.array(column) for column in zip(*bins, strict=True))
     with _canvas(5.0, 4.6, key) as (figure, axes):
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=2)
-        axes.plot(predicted, scored, color=ACCENT, linewidth=1.6, zorder=3)
+        firm = counts >= 0.01 * counts.sum()  # a bin of a few queries jumps about; it stays a dot
+        axes.plot(predicted[firm], scored[firm], color=ACCENT, linewidth=1.6, zorder=3)
         axes.scatter(
             predicted,
             scored,

@@ -120,7 +120,7 @@ def _cards(evaluation: Evaluation) -> str:
         cards.append(_card("gain over best single", f"{row.gain.mean:+.3f}", _range(row.gain, signed=True)))
     if row.cost is not None and single is not None and single.cost is not None and single.cost.mean:
         note = f"${row.cost.mean:.3g} against ${single.cost.mean:.3g} per 1,000"
-        cards.append(_card("cost, of best single", f"{row.cost.mean / single.cost.mean:.0%}", note))
+        cards.append(_card("of the best single’s cost", f"{row.cost.mean / single.cost.mean:.0%}", note))
     if row.gain is not None and single is not None and oracle is not None and single.gap and single.gap.mean > 0:
         cards.append(
             _card(
@@ -148,9 +148,9 @@ def _plot(evaluation: Evaluation, number: int) -> str:
         return ""
     caption = (
         f"Up and to the left is better. The solid line shows {escape(evaluation.subject)} as its price of cost varies; "
-        "the dashed line is what a coin between single experts reaches."
+        "the dashed line is what a coin between single experts reaches. The filled dot is the best single expert."
     )
-    return f"<h2>Cost and quality</h2><figure>{drawn}<figcaption>{caption}</figcaption></figure>"
+    return f"<h2>Cost and quality</h2><figure class="wide">{drawn}<figcaption>{caption}</figcaption></figure>"
 
 
 def _table(evaluation: Evaluation) -> str:
@@ -244,7 +244,7 @@ def _pair(pair: Pair) -> str:
 def _details(evaluation: Evaluation, number: int) -> str:
     drawn = figures.calibration(evaluation.calibration, f"calibration {number}")
     left = (
-        f"<div><h2>Calibration</h2><figure>{drawn}<figcaption>On the dashed line a prediction means what it says. "
+        f"<div><h2>Calibration</h2><figure class="small">{drawn}<figcaption>On the dashed line a prediction means what it says. "
         "Larger dots hold more queries.</figcaption></figure></div>"
         if drawn
         else ""
