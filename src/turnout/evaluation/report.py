@@ -150,7 +150,7 @@ def _plot(evaluation: Evaluation, number: int) -> str:
         f"Up and to the left is better. The solid line shows {escape(evaluation.subject)} as its price of cost varies; "
         "the dashed line is what a coin between single experts reaches. The filled dot is the best single expert."
     )
-    return f"<h2>Cost and quality</h2><figure class="wide">{drawn}<figcaption>{caption}</figcaption></figure>"
+    return f'<h2>Cost and quality</h2><figure class="wide">{drawn}<figcaption>{caption}</figcaption></figure>'
 
 
 def _table(evaluation: Evaluation) -> str:
@@ -244,8 +244,8 @@ def _pair(pair: Pair) -> str:
 def _details(evaluation: Evaluation, number: int) -> str:
     drawn = figures.calibration(evaluation.calibration, f"calibration {number}")
     left = (
-        f"<div><h2>Calibration</h2><figure class="small">{drawn}<figcaption>On the dashed line a prediction means what it says. "
-        "Larger dots hold more queries.</figcaption></figure></div>"
+        f'<div><h2>Calibration</h2><figure class="small">{drawn}<figcaption>On the dashed line a prediction means what '
+        "it says. Larger dots hold more queries.</figcaption></figure></div>"
         if drawn
         else ""
     )
