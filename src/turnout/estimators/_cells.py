@@ -5,62 +5,13 @@ Shape letters: N queries, E experts, K cells.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.estimators.base import Estimator, weighted_mean
-from turnout.features import FeatureMap, Features, Floats, Sparse
-
-
-class CellTable(Estimator):
-    """A partition of one dense signal and a table over it. Override `_partition` (fit) and `_cell` (fit and predict).
-
-    Subclasses have the parameters `signal` and `prior`.
-    """
-
-    signal: str
-    prior: float
-    mean_KE_: Floats
-    se_KE_: Floats
-
-    @property
-    def signals(self) -> tuple[str, ...]:
-        return (self.signal,)
-
-    def _partition(self, x_ND: Floats, tasks: Sequence[str] | None) -> None:
-        """Learn the cells."""
-        raise NotImplementedError
-
-    def _cell(self, x_ND: Floats) -> NDArray[np.intp]:
-        """The cell of each row, shape (N,)."""
-        raise NotImplementedError
-
-    def _cells(self) -> int:
-        raise NotImplementedError
-
-    def _fit(self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None) -> None:
-        x_ND = dense(features[self.signal], self.signal)
-        self._partition(x_ND, tasks)
-        self.mean_KE_, self.se_KE_ = self._table(x_ND, scores_NE, weights_NE)
-
-    def _table(self, x_ND: Floats, scores_NE: Floats, weights_NE: Floats) -> tuple[Floats, Floats]:
-        return cell_means(self._cell(x_ND), scores_NE, weights_NE, self._cells(), self.prior)
-
-    def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
-        cell_N = self._cell(dense(features[self.signal], self.signal))
-        return self.mean_KE_[cell_N], self.se_KE_[cell_N]
-
-    def _add_expert(self, features: FeatureMap, scores_N: Floats) -> None:
-        scores_N1 = scores_N[:, None]
-        x_ND = dense(features[self.signal], self.signal)
-        mean_K1, se_K1 = self._table(x_ND, scores_N1, np.isfinite(scores_N1).astype(float))
-        self.mean_KE_, self.se_KE_ = np.hstack([self.mean_KE_, mean_K1]), np.hstack([self.se_KE_, se_K1])
-
-    def _remove_expert(self, column: int) -> None:
-        self.mean_KE_, self.se_KE_ = np.delete(self.mean_KE_, column, 1), np.delete(self.se_KE_, column, 1)
+from turnout.estimators.base import weighted_mean
+from turnout.features import Features, Floats, Sparse
 
 
 def cell_means(
@@ -87,6 +38,17 @@ def cell_means(
     # one extra query of the expert's own spread keeps a cell of equal scores from claiming certainty
     variance_KE = (effective_KE * spread_KE + max(prior, 1.0) * spread_E) / (effective_KE + max(prior, 1.0))
     return mean_KE, np.sqrt(variance_KE / np.maximum(effective_KE + prior, 1.0))
+
+
+def leave_one_out(cell_N: NDArray[np.integer[Any]], scores_NE: Floats, weights_NE: Floats, prior: float) -> Floats:
+    """What `cell_means` would predict for every query without its own score (importance weights aside), (N, E)."""
+    seen_NE = (weights_NE > 0).astype(np.float64)
+    filled_NE = np.where(weights_NE > 0, scores_NE, 0.0)
+    overall_E, _ = weighted_mean(scores_NE, weights_NE)
+    cells = int(cell_N.max()) + 1
+    count_NE = _sums(cell_N, seen_NE, cells)[cell_N] - seen_NE
+    total_NE = _sums(cell_N, filled_NE, cells)[cell_N] - filled_NE
+    return np.asarray((total_NE + prior * overall_E) / np.maximum(count_NE + prior, 1e-9))
 
 
 def nearest(x_ND: Floats, centers_KD: Floats) -> NDArray[np.intp]:

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from turnout.estimators._contenders import choose_by_contenders
 from turnout.features import FeatureMap, Floats, Sparse
 
-PENALTIES = tuple(float(a) for a in np.geomspace(0.1, 300.0, 11))
+PENALTIES = tuple(float(a) for a in np.geomspace(0.1, 1000.0, 13))
 SAMPLE = 1200  # rows on which the penalty is chosen; a kernel of this size is decomposed in about half a second
+FEWEST = 50  # rows of every pattern of observation that the sample keeps
 ITERATIONS, TOLERANCE = 80, 1e-5
 KEPT = 64  # directions with a leverage of their own; the rest share their mean variance
 
@@ -134,37 +136,49 @@ def solve(
 def leave_one_out(
     design: Design, scores_NE: Floats, weights_NE: Floats, penalties: Sequence[float], seed: int
 ) -> tuple[float, Floats]:
-    """The penalty with the least leave-one-out squared error, pooled over experts, and that error per expert (E,).
+    """The penalty that tells contenders apart best, left-out queries judging, and its squared error per expert (E,).
 
     Closed form on the kernel of a sample of rows (Allen's PRESS); the best penalty is noise over signal variance,
-    which does not depend on the number of rows.
+    which does not depend on the number of rows. Experts observed on the same rows share one decomposition.
     """
-    seen_NE = weights_NE > 0
-    patterns, group_E = np.unique(seen_NE, axis=1, return_inverse=True)
-    sample = SAMPLE if patterns.shape[1] == 1 else SAMPLE // 2
-    error_PE = np.zeros((len(penalties), scores_NE.shape[1]))
-    for group, seen_N in enumerate(patterns.T):
-        rows_N = np.flatnonzero(seen_N)
-        if len(rows_N) > sample:
-            rows_N = np.sort(np.random.default_rng(seed).choice(rows_N, sample, replace=False))
-        column_E = np.flatnonzero(group_E == group)
-        cell = np.ix_(rows_N, column_E)
-        error_PE[:, column_E] = _press(design.kernel(rows_N), scores_NE[cell], weights_NE[cell], penalties)
-    best = int(error_PE.mean(axis=1).argmin())
-    return float(penalties[best]), np.maximum(error_PE[best], 1e-6)
+    patterns_NG, group_E = np.unique(weights_NE > 0, axis=1, return_inverse=True)
+    rows_N = _sample(patterns_NG, seed)
+    scores_NE, weights_NE, patterns_NG = scores_NE[rows_N], weights_NE[rows_N], patterns_NG[rows_N]
+    guess_PNE = np.zeros((len(penalties), *scores_NE.shape))
+    for group, seen_N in enumerate(patterns_NG.T):
+        cell = np.ix_(np.flatnonzero(seen_N), np.flatnonzero(group_E == group))
+        kernel_MM = design.kernel(rows_N[seen_N])
+        guess_PNE[:, cell[0], cell[1]] = _press(kernel_MM, scores_NE[cell], weights_NE[cell], penalties)
+    best = choose_by_contenders(list(guess_PNE), scores_NE, weights_NE)
+    left_NE = np.where(weights_NE > 0, scores_NE, 0.0) - guess_PNE[best]
+    error_E = (weights_NE * left_NE**2).sum(axis=0) / weights_NE.sum(axis=0)
+    return float(penalties[best]), np.maximum(error_E, 1e-6)
+
+
+def _sample(patterns_NG: NDArray[np.bool_], seed: int) -> NDArray[np.intp]:
+    """Rows such that no decomposition is too large; every expert keeps some (the first rows of each pattern)."""
+    limit = SAMPLE if patterns_NG.shape[1] == 1 else SAMPLE // 2
+    rows, largest = len(patterns_NG), int(patterns_NG.sum(axis=0).max())
+    if largest <= limit:
+        return np.arange(rows)
+    taken_N = np.zeros(rows, dtype=bool)
+    taken_N[np.random.default_rng(seed).permutation(rows)[: rows * limit // largest]] = True
+    for seen_N in patterns_NG.T:
+        taken_N[np.flatnonzero(seen_N)[:FEWEST]] = True
+    return np.flatnonzero(taken_N)
 
 
 def _press(kernel_NN: Floats, scores_NE: Floats, weights_NE: Floats, penalties: Sequence[float]) -> Floats:
-    share_NE = weights_NE / weights_NE.sum(axis=0)
-    centred_NE = scores_NE - (share_NE * scores_NE).sum(axis=0)
+    """Leave-one-out predictions for every penalty, shape (P, N, E)."""
+    center_E = (weights_NE * scores_NE).sum(axis=0) / weights_NE.sum(axis=0)
     value_N, basis_NN = np.linalg.eigh(kernel_NN)
-    turned_NE = basis_NN.T @ centred_NE
-    errors = []
+    turned_NE = basis_NN.T @ (scores_NE - center_E)
+    guesses = []
     for penalty in penalties:
         inverse_N = 1.0 / (np.maximum(value_N, 0.0) + penalty)
         left_NE = (basis_NN @ (inverse_N[:, None] * turned_NE)) / (basis_NN**2 @ inverse_N)[:, None]
-        errors.append((share_NE * left_NE**2).sum(axis=0))
-    return np.stack(errors)
+        guesses.append(scores_NE - left_NE)
+    return np.stack(guesses)
 
 
 def even_weights(weights_NE: Floats) -> Floats:

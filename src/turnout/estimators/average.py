@@ -16,7 +16,7 @@ from turnout.features import FeatureMap, Floats
 
 __all__ = ["Average"]
 
-DEFAULT = (Ridge(), Prototypes())
+DEFAULT = (Ridge(on=("embedding", "tfidf", "format")), Prototypes())
 
 
 class Average(Estimator):

@@ -1,4 +1,4 @@
-"""Clusters of queries with one table of scores: the rule of the strongest simple routers."""
+"""Clusters of queries with a table of scores: the rule of the strongest simple routers."""
 
 from __future__ import annotations
 
@@ -9,18 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.base import Number, Of, Rule
-from turnout.estimators._cells import CellTable, nearest
-from turnout.features import Floats
+from turnout.estimators._cells import cell_means, dense, leave_one_out, nearest
+from turnout.estimators._contenders import choose_by_contenders
+from turnout.estimators.base import Estimator
+from turnout.features import FeatureMap, Floats
 
 __all__ = ["Prototypes"]
 
+LEVELS = (8, 16, 32, 64)
+PRIORS = tuple(float(p) for p in np.geomspace(2.0, 500.0, 9))
+FEWEST = 20  # queries per prototype, on average, where `k` is not given
 
-class Prototypes(CellTable):
+
+class Prototypes(Estimator):
     """k-means prototypes of one dense signal; a query gets the mean score of its nearest prototype's cluster.
 
-    `k` None takes one prototype per 60 queries, at least 4 and at most 64; `prior` queries at the expert's mean are
-    added to every cluster. After Avengers (arXiv:2505.19797), with shrinkage. Limits: k-means does not see scores, so
-    clusters follow topics whether or not the experts differ there; deterministic only for a given `seed`.
+    `k` None averages over several numbers of prototypes (8, 16, 32 and 64, as far as there are 20 queries for each),
+    which smooths the borders. `prior` queries at the expert's mean are added to every cluster; None takes the number
+    that tells contenders apart best on queries left out. After Avengers (arXiv:2505.19797), with shrinkage. Limits:
+    k-means does not see scores, so clusters follow topics whether or not the experts differ there.
 
     >>> x_ND, scores_NE = np.array([[0.0], [0.1], [5.0], [5.1]]), np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])
     >>> fitted = Prototypes("x", k=2, prior=0).fit({"x": x_ND}, scores_NE)
@@ -31,26 +38,71 @@ class Prototypes(CellTable):
     rules: ClassVar[dict[str, Rule]] = {
         "signal": Of((str,)),
         "k": Number(1, 4096, integer=True, optional=True),
-        "prior": Number(0.0),
-        "seed": Number(0, integer=True),
+        "prior": Number(0.0, optional=True),
+        "seed": Number(0, 2**32 - 1, integer=True),
     }
 
-    def __init__(self, signal: str = "embedding", k: int | None = None, prior: float = 10.0, seed: int = 0) -> None:
+    def __init__(
+        self, signal: str = "embedding", k: int | None = None, prior: float | None = None, seed: int = 0
+    ) -> None:
         self.signal, self.k, self.prior, self.seed = signal, k, prior, seed
 
-    def _partition(self, x_ND: Floats, tasks: Sequence[str] | None) -> None:
-        wanted = self.k if self.k is not None else min(max(len(x_ND) // 60, 4), 64)
-        self.centers_KD_ = _k_means(x_ND, max(1, min(wanted, len(np.unique(x_ND, axis=0)))), self.seed)
+    @property
+    def signals(self) -> tuple[str, ...]:
+        return (self.signal,)
 
-    def _cell(self, x_ND: Floats) -> NDArray[np.intp]:
-        return nearest(x_ND, self.centers_KD_)
+    def _fit(self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None) -> None:
+        x_ND = dense(features[self.signal], self.signal)
+        distinct = len(np.unique(x_ND, axis=0))
+        wanted = (self.k,) if self.k is not None else [k for k in LEVELS if k * FEWEST <= len(x_ND)] or LEVELS[:1]
+        self.levels_ = tuple(_k_means(x_ND, min(k, distinct), self.seed) for k in wanted)
+        cell_LN = [nearest(x_ND, centers_KD) for centers_KD in self.levels_]
+        self.prior_ = self._chosen_prior(cell_LN, scores_NE, weights_NE)
+        self.tables_ = self._tables(cell_LN, scores_NE, weights_NE)
 
-    def _cells(self) -> int:
-        return len(self.centers_KD_)
+    def _chosen_prior(self, cell_LN: list[NDArray[np.intp]], scores_NE: Floats, weights_NE: Floats) -> float:
+        if self.prior is not None:
+            return float(self.prior)
+        candidates = [
+            np.mean([leave_one_out(cell_N, scores_NE, weights_NE, prior) for cell_N in cell_LN], axis=0)
+            for prior in PRIORS
+        ]
+        return PRIORS[choose_by_contenders(candidates, scores_NE, weights_NE)]
+
+    def _tables(
+        self, cell_LN: list[NDArray[np.intp]], scores_NE: Floats, weights_NE: Floats
+    ) -> tuple[tuple[Floats, Floats], ...]:
+        """Mean and standard error per level, each (K, E)."""
+        return tuple(
+            cell_means(cell_N, scores_NE, weights_NE, len(centers_KD), self.prior_)
+            for cell_N, centers_KD in zip(cell_LN, self.levels_, strict=True)
+        )
+
+    def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
+        x_ND = dense(features[self.signal], self.signal)
+        cell_LN = [nearest(x_ND, centers_KD) for centers_KD in self.levels_]
+        mean_LNE = [mean_KE[cell_N] for cell_N, (mean_KE, _) in zip(cell_LN, self.tables_, strict=True)]
+        se_LNE = [se_KE[cell_N] for cell_N, (_, se_KE) in zip(cell_LN, self.tables_, strict=True)]
+        return np.asarray(sum(mean_LNE)) / len(cell_LN), np.asarray(sum(se_LNE)) / len(cell_LN)
+
+    def _add_expert(self, features: FeatureMap, scores_N: Floats) -> None:
+        x_ND, scores_N1 = dense(features[self.signal], self.signal), scores_N[:, None]
+        added = self._tables(
+            [nearest(x_ND, centers_KD) for centers_KD in self.levels_], scores_N1, np.isfinite(scores_N1).astype(float)
+        )
+        self.tables_ = tuple(
+            (np.hstack([mean_KE, mean_K1]), np.hstack([se_KE, se_K1]))
+            for (mean_KE, se_KE), (mean_K1, se_K1) in zip(self.tables_, added, strict=True)
+        )
+
+    def _remove_expert(self, column: int) -> None:
+        self.tables_ = tuple(
+            (np.delete(mean_KE, column, 1), np.delete(se_KE, column, 1)) for mean_KE, se_KE in self.tables_
+        )
 
 
 def _k_means(x_ND: Floats, k: int, seed: int) -> Floats:
     from sklearn.cluster import KMeans
 
-    fitted = KMeans(n_clusters=k, n_init=2, random_state=seed).fit(x_ND)
+    fitted = KMeans(n_clusters=k, n_init=1, random_state=seed).fit(x_ND)
     return np.ascontiguousarray(fitted.cluster_centers_, dtype=np.float32)

@@ -14,10 +14,10 @@ __all__ = ["Ridge"]
 class Ridge(LinearModel):
     """Per-expert ridge regression over the signals `on`, dense or sparse.
 
-    `penalty` None is chosen by leave-one-out error (Allen's PRESS), one for all experts; each signal's block has unit
-    mean squared norm, so a penalty is in units of queries. The standard error is that of Bayesian linear regression:
-    noise (leave-one-out) times leverage. Limits: linear in its signals; leverage on sparse columns takes them as
-    uncorrelated; near-duplicate queries in the log make leave-one-out prefer too small a penalty.
+    `penalty` None takes the one, for all experts, that tells contenders apart best on queries left out (PRESS); each
+    signal's block has unit mean squared norm, so a penalty is in units of queries. The standard error is that of
+    Bayesian linear regression: noise (leave-one-out) times leverage. Limits: linear in its signals; leverage on sparse
+    columns takes them as uncorrelated; near-duplicate queries in the log make for too small a penalty.
 
     >>> x_ND, scores_NE = np.linspace(-1, 1, 40)[:, None], np.linspace(0.2, 0.8, 40)[:, None]
     >>> fitted = Ridge(on=("x",)).fit({"x": x_ND}, scores_NE)

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.base import Number, Of, Rule
-from turnout.estimators._cells import CellTable, nearest
-from turnout.features import Floats
+from turnout.estimators._cells import cell_means, dense, nearest
+from turnout.estimators.base import Estimator
+from turnout.features import FeatureMap, Floats
 
 __all__ = ["TaskTable"]
 
 
-class TaskTable(CellTable):
+class TaskTable(Estimator):
     """A query goes to the nearest task centroid of a dense signal and gets that task's mean scores.
 
     Task names are needed by `fit` only; without them there is one task, and the table is the constant estimator.
@@ -32,15 +33,32 @@ class TaskTable(CellTable):
     def __init__(self, signal: str = "embedding", prior: float = 5.0) -> None:
         self.signal, self.prior = signal, prior
 
-    def _partition(self, x_ND: Floats, tasks: Sequence[str] | None) -> None:
+    @property
+    def signals(self) -> tuple[str, ...]:
+        return (self.signal,)
+
+    def _fit(self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None) -> None:
+        x_ND = dense(features[self.signal], self.signal)
         self.tasks_, task_N = _codes(tasks, len(x_ND))
         self.centers_KD_ = np.stack([x_ND[task_N == code].mean(axis=0) for code in range(len(self.tasks_))])
+        self.mean_KE_, self.se_KE_ = self._table(x_ND, scores_NE, weights_NE)
 
-    def _cell(self, x_ND: Floats) -> NDArray[np.intp]:
-        return nearest(x_ND, self.centers_KD_)
+    def _table(self, x_ND: Floats, scores_NE: Floats, weights_NE: Floats) -> tuple[Floats, Floats]:
+        """Cells are those that `predict` will look up, so a task's look-alikes count where they will be asked for."""
+        cell_N = nearest(x_ND, self.centers_KD_)
+        return cell_means(cell_N, scores_NE, weights_NE, len(self.tasks_), self.prior)
 
-    def _cells(self) -> int:
-        return len(self.tasks_)
+    def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
+        cell_N = nearest(dense(features[self.signal], self.signal), self.centers_KD_)
+        return self.mean_KE_[cell_N], self.se_KE_[cell_N]
+
+    def _add_expert(self, features: FeatureMap, scores_N: Floats) -> None:
+        x_ND, scores_N1 = dense(features[self.signal], self.signal), scores_N[:, None]
+        mean_K1, se_K1 = self._table(x_ND, scores_N1, np.isfinite(scores_N1).astype(float))
+        self.mean_KE_, self.se_KE_ = np.hstack([self.mean_KE_, mean_K1]), np.hstack([self.se_KE_, se_K1])
+
+    def _remove_expert(self, column: int) -> None:
+        self.mean_KE_, self.se_KE_ = np.delete(self.mean_KE_, column, 1), np.delete(self.se_KE_, column, 1)
 
 
 def _codes(tasks: Sequence[str] | None, rows: int) -> tuple[tuple[str, ...], NDArray[np.intp]]:
