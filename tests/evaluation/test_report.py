@@ -10,10 +10,11 @@ from html.parser import HTMLParser
 import pytest
 
 from turnout import registry
+from turnout.errors import ConfigError
 from turnout.evaluation.benchmark import at_least
 from turnout.evaluation.methods import Recipe
 from turnout.evaluation.protocol import crossval
-from turnout.evaluation.report import page
+from turnout.evaluation.report import page, require
 from turnout.evaluation.results import Evaluation
 from turnout.outcomes import OutcomeLog
 from turnout.stats import Interval
@@ -140,3 +141,9 @@ def test_json_and_page_show_the_same_evaluation(evaluation: Evaluation) -> None:
     assert document["format"] == 1
     assert document["rows"][0]["accuracy"] == evaluation.rows[0].accuracy._asdict()
     assert document["rows"][0]["name"] == "router"
+
+
+def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"turnout\[report\]"):
+        require()

@@ -30,11 +30,14 @@ def command(
     from turnout.cli._output import emit, stdout
     from turnout.errors import ConfigError
     from turnout.evaluation import benchmark, datasets
+    from turnout.evaluation.report import page, require
 
     folder = datasets.folder(data)
     names = only.split(",") if only else [n for n in benchmark.BENCHES if n in datasets.available(folder)]
     if not names:
         raise ConfigError(f"the folder must hold one of {TABLES} (routellm_* in `routellm`); got {str(folder)!r}")
+    if html:
+        require()
     outcomes = []
     for name in names:
         with progress(name) as tick:
@@ -44,8 +47,6 @@ def command(
             render(stdout(), found.evaluation)
             render_bars(stdout(), name, found.bars)
     if html:
-        from turnout.evaluation.report import page
-
         bars = {found.evaluation.title: found.bars for found in outcomes}
         write_html(html, page([found.evaluation for found in outcomes], "Turnout bench", bars))
     passed = sum(bar.passed for found in outcomes for bar in found.bars)

@@ -31,10 +31,13 @@ def command(
     from turnout import __version__
     from turnout.cli._evaluation import numbers, progress, render, write_html
     from turnout.cli._output import emit
+    from turnout.evaluation.report import page, require
     from turnout.evaluation.saved import evaluate
     from turnout.outcomes import OutcomeLog
     from turnout.routers import Router, shipped_path
 
+    if html:
+        require()
     loaded = Router.load(shipped_path() if str(router) == "shipped" else router)
     table = OutcomeLog.read(log)
     with progress(f"evaluating on {log}") as tick:
@@ -49,7 +52,5 @@ def command(
     name = log.name if log.name not in {"", "."} else log.resolve().name
     evaluation = replace(found.evaluation, title=f"{router.name or router} on {name}")
     if html:
-        from turnout.evaluation.report import page
-
         write_html(html, page([evaluation], evaluation.title, note=f"Made by turnout {__version__}."))
     emit(evaluation.to_dict(), as_json, lambda console: render(console, evaluation))

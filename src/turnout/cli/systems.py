@@ -67,7 +67,10 @@ def run(
     from turnout.evaluation import datasets
     from turnout.evaluation.methods import Fitted
     from turnout.evaluation.protocol import crossval
+    from turnout.evaluation.report import page, require
 
+    if html:
+        require()
     system: System = registry.get("system", name)
     log = datasets.load(table, data)
     method = Fitted(system.name, system.title, system.build())
@@ -75,8 +78,6 @@ def run(
         found = crossval([method], log, seeds=numbers(seeds), progress=tick)
     evaluation = replace(found.evaluation, title=f"{system.title} on {table}")
     if html:
-        from turnout.evaluation.report import page
-
         write_html(html, page([evaluation], evaluation.title))
     if record:
         write_html(record, json.dumps(plain(_figures(evaluation, table)), indent=2, ensure_ascii=False) + "\n")

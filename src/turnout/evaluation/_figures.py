@@ -5,6 +5,7 @@ matplotlib is imported here alone, inside the functions.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -30,13 +31,18 @@ LABELLED = 14  # single experts that still can be named in the plot
 WIDE = 12.0  # ratio of costs from which the axis is logarithmic
 
 
+def require() -> None:
+    """Raise ConfigError where matplotlib is not installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ConfigError("the HTML report needs matplotlib; install it with: pip install 'turnout[report]'")
+
+
 @contextmanager
 def _canvas(width: float, height: float, key: str) -> Iterator[tuple[Figure, Axes]]:
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure as New
-    except ImportError as error:
-        raise ConfigError("the HTML report needs matplotlib; install it with: pip install 'turnout[report]'") from error
+    require()
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as New
+
     style: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": key,  # ids within the page differ from figure to figure, and stay the same from run to run

@@ -60,6 +60,11 @@ def page(
     )
 
 
+def require() -> None:
+    """Raise ConfigError where matplotlib is not installed: better before a long evaluation than after it."""
+    figures.require()
+
+
 def _section(evaluation: Evaluation, number: int, bars: Sequence[Bar]) -> str:
     warnings = "".join(f'<p class="warning" role="alert"><b>Warning.</b> {escape(w)}</p>' for w in evaluation.warnings)
     remarks = "".join(f'<p class="muted">{escape(remark)}</p>' for remark in evaluation.remarks)
