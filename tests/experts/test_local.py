@@ -207,12 +207,13 @@ def test_the_log_does_not_grow_without_end(tmp_path: Path) -> None:
 
 
 def test_steps_arms_take_no_features() -> None:
-    direct, steps = embedded.arms([SMALLEST], 4096)
+    direct, steps = embedded.arms(["qwen2.5-coder-0.5b"], 4096)
     for need in ("tools", "response_format", "logprobs", "prefill"):
         request = Request("hi", needs=frozenset({need}))
         assert direct.limits.refusal(request) is None
         assert steps.limits.refusal(request) == f"no {need}"
     assert direct.limits.refusal(Request("hi", needs=frozenset({"images"}))) == "no images"
+    assert embedded.arms([SMALLEST], 4096)[0].limits.refusal(Request("hi", needs=frozenset({"tools"}))) == "no tools"
     assert direct.how.suffix == ""
     assert direct.how.body == {}
 

@@ -29,6 +29,7 @@ MODEL = Model(
     sha256=hashlib.sha256(CONTENT).hexdigest(),
     parameters=0.001,
     context=128,
+    tools=False,
     licence="Apache-2.0",
     repository="someone/tiny",
     revision="main",

@@ -10,6 +10,7 @@ from turnout.types import Arm, How, Limits, Price
 DOLLARS_PER_BILLION = 0.10  # per million answer tokens and billion parameters; made up, as are all prices made from it
 PROMPT_SHARE = 0.25  # what a prompt token costs of an answer token
 
+FEATURES = frozenset({"response_format", "logprobs", "prefill"})
 DIRECT = How()
 STEPS = How(
     name="steps",
@@ -22,6 +23,8 @@ def arms(names: Iterable[str], context: int) -> list[Arm]:
 
     The direct arm leaves requests as they are. The other appends a sentence to the user's message, which would spoil
     tool calls, structured answers, token probabilities and the continuation of an assistant's words: it takes none.
+
+    Limits: models this small write tool calls as text more often than as calls.
 
     >>> [arm.id for arm in arms(["smollm2-135m"], 4096)]
     ['smollm2-135m', 'smollm2-135m+steps']
@@ -37,7 +40,7 @@ def _pair(model: catalogue.Model, context: int) -> tuple[Arm, Arm]:
         id=model.name,
         card=model.card,
         price=price,
-        limits=Limits(context=tokens),
+        limits=Limits(context=tokens, features=FEATURES | {"tools"} if model.tools else FEATURES),
         tags=frozenset({"embedded"}),
         model=model.name,
         how=DIRECT,

