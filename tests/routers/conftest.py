@@ -25,10 +25,11 @@ def prompts(n: int, rng: np.random.Generator) -> list[str]:
     syllables = ["ba", "ke", "li", "mo", "nu", "pra", "sto", "tri", "vel", "wix", "yon", "zed"]
 
     def sentence() -> str:
-        return " ".join("".join(rng.choice(syllables, 3)) for _ in range(rng.integers(8, 30)))
+        at = rng.integers(0, len(syllables), (rng.integers(8, 30), 3)).tolist()
+        return " ".join("".join(syllables[i] for i in word) for word in at)
 
     def sums() -> str:
-        return " + ".join(str(rng.integers(100, 99999)) for _ in range(rng.integers(5, 15))) + " ="
+        return " + ".join(map(str, rng.integers(100, 99999, rng.integers(5, 15)).tolist())) + " ="
 
     return [sums() if i % 2 == 0 else f"Tell me about {sentence()}?" for i in range(n)]
 

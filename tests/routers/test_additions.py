@@ -36,11 +36,6 @@ def test_a_newcomer_is_learned_and_the_others_stay(router, newcomer, make_log, t
     )
 
 
-def test_a_newcomers_calibration_is_learned(router, newcomer, make_log):
-    grown = router.copy().add_expert(Arm("fresh"), newcomer)
-    assert not np.array_equal(grown.calibration.table_EG[-1], np.linspace(0, 1, grown.calibration.table_EG.shape[1]))
-
-
 def test_an_expert_leaves(router, make_log):
     log = make_log(50, seed=3)
     less = router.copy().remove_expert("maths")

@@ -40,13 +40,13 @@ def test_the_guard_can_be_switched_off(make_log, make_router):
     assert not make_router(log, guard=False).guard.passed
 
 
-@pytest.mark.parametrize("gain", [0.0, 0.02, 0.05, 0.1])
+@pytest.mark.parametrize("gain", [0.0, 0.06])
 def test_is_not_worse_than_the_best_single_on_fresh_queries(make_log, make_router, gain):
-    """Over ten simulated logs the mean loss on fresh queries stays within one standard error of none."""
+    """Over eight simulated logs the mean loss on fresh queries stays within one standard error of none."""
     gains = []
-    for seed in range(10):
-        router = make_router(make_log(300, seed=seed, gain=gain))
-        fresh = make_log(2000, seed=1000 + seed, gain=gain)
+    for seed in range(8):
+        router = make_router(make_log(200, seed=seed, gain=gain))
+        fresh = make_log(1000, seed=1000 + seed, gain=gain)
         scores_NE = fresh.matrix()
         chosen_N = scores_NE[np.arange(len(fresh)), router.choose(fresh)]
         gains.append(float(chosen_N.mean() - scores_NE[:, router.experts.index(router.guard.baseline)].mean()))
@@ -83,7 +83,7 @@ def test_an_abstaining_budget_keeps_to_the_budget(make_log, make_router):
 
 
 def test_partial_logs_with_propensities(make_log, make_router):
-    full = make_log(3000)
+    full = make_log(1500)
     rng = np.random.default_rng(1)
     scores_NE = full.matrix()
     arm_N = rng.choice(3, len(full), p=[0.2, 0.5, 0.3])
@@ -106,6 +106,7 @@ def test_a_log_without_exploration_cannot_pass_the_guard(make_log, make_router):
     log = OutcomeLog.from_arrays(full.texts, full.experts, logged_NE, propensity_NE=np.ones_like(logged_NE))
     router = make_router(log)
     assert router.guard.abstains
+    assert router.guard.baseline == "small"  # the others have three outcomes each
     assert router.guard.support < 20
 
 

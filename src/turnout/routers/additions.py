@@ -9,13 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from turnout.errors import ConfigError, LogError
-from turnout.estimators.base import Estimator
-from turnout.features import take
 from turnout.policies.base import Policy
 from turnout.routers.bound import stated
-from turnout.routers.calibration import Calibration
-from turnout.routers.evidence import Evidence, fit_costs, gather
-from turnout.stats.folds import group_folds
+from turnout.routers.evidence import fit_costs, gather
 
 if TYPE_CHECKING:
     from turnout.outcomes import OutcomeLog
@@ -23,21 +19,19 @@ if TYPE_CHECKING:
     from turnout.types import Arm
 
 
-def learn_expert(router: Router, arm: Arm, log: OutcomeLog, folds: int, seed: int) -> None:
+def learn_expert(router: Router, arm: Arm, log: OutcomeLog) -> None:
     """Append the arm's column to every part of the router."""
     if arm.id not in log.experts:
         raise LogError(f"expert {arm.id!r} is not in the log; it has: {', '.join(log.experts)}")
     prices = {arm.id: arm.price} if stated(arm.price) else {}
     evidence, _ = gather(log.only([arm.id]), router.signal_names, prices, router.signals)
     estimator = copy.deepcopy(router.estimator).add_expert(evidence.features, evidence.scores_NE[:, 0])
-    calibration = _calibrate(router.estimator, evidence, folds, seed)
     quality = float(np.average(evidence.scores_NE[:, 0], weights=evidence.weights_NE[:, 0]))
     costs = fit_costs(log, evidence, prices)
     cost = float(costs.predict(evidence.size_N).mean())
     rank = quality - router.guard.lam * cost
     router.guard = replace(router.guard, ranking=(*router.guard.ranking, rank))
     router.estimator = estimator
-    router.calibration = router.calibration.append(calibration)
     router.costs = router.costs.append(costs)
     router.arms = (*router.arms, arm)
     router.examples = router.examples.with_expert()
@@ -50,28 +44,12 @@ def forget_expert(router: Router, column: int) -> None:
     gone = router.experts[column]
     policy = _shifted(router.policy, column, gone)
     router.estimator = copy.deepcopy(router.estimator).remove_expert(column)
-    router.calibration = router.calibration.without(column)
     router.policy = policy
     router.guard = replace(router.guard, ranking=tuple(router.guard.ranking[e] for e in keep))
     router.arms = tuple(router.arms[e] for e in keep)
     router.examples = router.examples.without_expert(column)
     router.costs = router.costs.select(keep)
     router.summary = {**router.summary, "removed": [*router.summary.get("removed", []), gone]}
-
-
-def _calibrate(estimator: Estimator, evidence: Evidence, folds: int, seed: int) -> Calibration:
-    """Cross-fitted on the newcomer's own outcomes; the identity where there are too few."""
-    groups = len(np.unique(evidence.groups_N))
-    if groups < 2:
-        return Calibration.identity(1)
-    fold_N = group_folds(evidence.groups_N, min(folds, groups), seed)
-    raw_N = np.empty(len(fold_N))
-    for fold in range(int(fold_N.max()) + 1):
-        train, test = np.flatnonzero(fold_N != fold), np.flatnonzero(fold_N == fold)
-        grown = copy.deepcopy(estimator)
-        grown.add_expert(take(evidence.features, train), evidence.scores_NE[train, 0])
-        raw_N[test] = grown.predict(take(evidence.features, test))[0][:, -1]
-    return Calibration.fit(raw_N[:, None], evidence.scores_NE, evidence.weights_NE)
 
 
 def _shifted(policy: Policy, column: int, gone: str) -> Policy:

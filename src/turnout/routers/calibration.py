@@ -1,4 +1,4 @@
-"""Predicted to expected quality, one monotone map per expert, kept as a table so that a decision only interpolates.
+"""Predicted to expected quality: one increasing map, kept as a table so that a decision only interpolates.
 
 Shape letters: N queries, E experts, G grid points.
 """
@@ -19,79 +19,59 @@ from turnout.stats.calibrators.platt import Platt
 Array = NDArray[np.float64]
 
 POINTS = 257
-_FEW, _MANY = 30, 1000  # rows: below the first nothing is learned, from the second on isotonic regression joins
-_SHRINK = 5.0  # pseudo-rows that hold Platt's slope near 1
+_FEW, _MANY = 30, 1000  # pairs: below the first nothing is learned, from the second on isotonic regression joins
+_SHRINK = 5.0  # pseudo-pairs that hold Platt's slope near 1
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """`table_EG[e, g]` is the expected score of expert e where the estimator says g / (G − 1); `slope_E` scales se.
+    """`table_G[g]` is the expected score where the estimator says g / (G − 1); `slope` scales standard errors.
 
-    Platt scaling below 1,000 rows of an expert; from there on its average with isotonic regression, which follows
-    the data where Platt's two parameters cannot, while Platt keeps the map strictly increasing (isotonic alone makes
-    ties between queries, and a tie hides a preference). Fewer than 30 rows leave the estimate as it is.
+    One map for all experts, strictly increasing, so that it never changes which expert looks best: a map per expert
+    reports the single expert's quality better and ranks experts worse (nine LLMs on 14 tasks, held out: calibration
+    error .016 against .024, but .650 correct against .653). Platt scaling below 1,000 outcomes; from there on its
+    average with isotonic regression, which follows the data where Platt's two parameters cannot but alone makes ties.
+    Fewer than 30 outcomes leave estimates as they are.
 
-    Limits: monotone per expert, so it cannot mend an estimator that ranks queries wrongly.
+    Limits: an expert that is overrated everywhere stays overrated; it cannot mend a wrong ranking of queries.
     """
 
-    table_EG: Array
-    slope_E: Array
+    table_G: Array
+    slope: float
 
     @classmethod
     def fit(cls, predicted_NE: Array, scores_NE: Array, weights_NE: Array | None = None) -> Calibration:
         """Learn from cross-fitted predictions; NaN scores are left out."""
-        columns = range(scores_NE.shape[1])
-        pairs = [
-            _fit_one(predicted_NE[:, e], scores_NE[:, e], None if weights_NE is None else weights_NE[:, e])
-            for e in columns
-        ]
-        return cls(np.stack([table for table, _ in pairs]), np.array([slope for _, slope in pairs]))
+        seen_NE = np.isfinite(scores_NE)
+        if seen_NE.sum() < _FEW:
+            return cls.identity()
+        predicted, scores = np.clip(predicted_NE[seen_NE], 0.0, 1.0), scores_NE[seen_NE]
+        weights = None if weights_NE is None else weights_NE[seen_NE]
+        kinds: list[Calibrator] = [Platt(ridge=_SHRINK), *([Isotonic()] if len(scores) >= _MANY else [])]
+        grid_G = np.linspace(0.0, 1.0, POINTS)
+        table_G = np.mean([kind.fit(predicted, scores, weights).apply(grid_G) for kind in kinds], axis=0)
+        spread = predicted - predicted.mean()
+        mapped = np.interp(predicted, grid_G, table_G)
+        slope = float(spread @ mapped / (spread @ spread)) if spread @ spread > 1e-12 else 1.0
+        return cls(table_G, slope)
 
     @classmethod
-    def identity(cls, experts: int) -> Calibration:
+    def identity(cls) -> Calibration:
         """Estimates as they are."""
-        return cls(np.tile(np.linspace(0.0, 1.0, POINTS), (experts, 1)), np.ones(experts))
+        return cls(np.linspace(0.0, 1.0, POINTS), 1.0)
 
     def apply(self, predicted_NE: Floats, se_NE: Floats) -> tuple[Array, Array]:
         """Calibrated quality in [0, 1] and its standard error, each (N, E).
 
-        >>> Calibration.identity(2).apply(np.array([[0.25, 1.5]]), np.array([[0.1, 0.1]]))[0].tolist()
+        >>> Calibration.identity().apply(np.array([[0.25, 1.5]]), np.array([[0.1, 0.1]]))[0].tolist()
         [[0.25, 1.0]]
         """
-        start_E, left_T, rise_T = self._flat
         place_NE = np.minimum(np.maximum(predicted_NE, 0.0), 1.0) * (POINTS - 1)
         step_NE = place_NE.astype(np.intp)
-        at_NE = step_NE + start_E
-        quality_NE: Array = left_T.take(at_NE) + (place_NE - step_NE) * rise_T.take(at_NE)
-        return quality_NE, np.asarray(se_NE * self.slope_E, dtype=np.float64)
+        quality_NE: Array = self.table_G.take(step_NE) + (place_NE - step_NE) * self._rise.take(step_NE)
+        return quality_NE, np.asarray(se_NE * self.slope, dtype=np.float64)
 
     @cached_property
-    def _flat(self) -> tuple[NDArray[np.intp], Array, Array]:
-        """Where each expert's grid starts in the flattened table, its values, and the rise to the next (last: 0)."""
-        rise_EG = np.diff(self.table_EG, axis=1, append=self.table_EG[:, -1:])
-        return np.arange(len(self.table_EG)) * POINTS, self.table_EG.ravel(), rise_EG.ravel()
-
-    def append(self, other: Calibration) -> Calibration:
-        """These experts and then the other's."""
-        return Calibration(
-            np.concatenate([self.table_EG, other.table_EG]), np.concatenate([self.slope_E, other.slope_E])
-        )
-
-    def without(self, column: int) -> Calibration:
-        """All experts but one."""
-        return Calibration(np.delete(self.table_EG, column, axis=0), np.delete(self.slope_E, column))
-
-
-def _fit_one(predicted_N: Array, scores_N: Array, weights_N: Array | None) -> tuple[Array, float]:
-    grid_G = np.linspace(0.0, 1.0, POINTS)
-    rows = int(np.isfinite(scores_N).sum())
-    if rows < _FEW:
-        return grid_G, 1.0
-    predicted_N = np.clip(predicted_N, 0.0, 1.0)
-    kinds: list[Calibrator] = [Platt(ridge=_SHRINK), *([Isotonic()] if rows >= _MANY else [])]
-    fitted = [kind.fit(predicted_N, scores_N, weights_N) for kind in kinds]
-    table_G = np.mean([calibrator.apply(grid_G) for calibrator in fitted], axis=0)
-    spread = predicted_N - predicted_N.mean()
-    mapped_N = np.interp(predicted_N, grid_G, table_G)
-    slope = float(spread @ mapped_N / (spread @ spread)) if spread @ spread > 1e-12 else 1.0
-    return table_G, slope
+    def _rise(self) -> Array:
+        """From each grid point to the next; 0 at the last."""
+        return np.diff(self.table_G, append=self.table_G[-1:])

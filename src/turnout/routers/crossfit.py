@@ -73,7 +73,7 @@ def _held_out(estimator: Estimator, evidence: Evidence, test_N: NDArray[np.bool_
 
 
 def replay(
-    policy: Policy, found: CrossFit, cost_NE: Array, values: Values, *, baseline: int | None
+    policy: Policy, found: CrossFit, cost_NE: Array, values: Values, observed_NE: NDArray[np.bool_]
 ) -> tuple[Columns, Columns]:
     """The policy's choice and the best single expert on each query, both learned on the other folds; shapes (N,)."""
     choice_N = np.empty(len(cost_NE), dtype=np.intp)
@@ -82,10 +82,8 @@ def replay(
         test_N = found.fold_N == fold
         learned = _on_other_folds(policy, found.quality_NE[~test_N], cost_NE[~test_N])
         choice_N[test_N] = learned.choose(found.quality_NE[test_N], cost_NE[test_N])
-        single = (
-            best_single(learned, values.score_NE[~test_N], values.cost_NE[~test_N]) if baseline is None else baseline
-        )
-        baseline_N[test_N] = single
+        others = Values(values.score_NE[~test_N], values.cost_NE[~test_N])
+        baseline_N[test_N] = best_single(learned, others, observed_NE[~test_N])
     return choice_N, baseline_N
 
 

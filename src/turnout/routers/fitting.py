@@ -19,7 +19,7 @@ from turnout.prices import CostModel
 from turnout.routers.calibration import Calibration
 from turnout.routers.crossfit import CrossFit, cross_fit, replay
 from turnout.routers.evidence import Evidence, Values
-from turnout.routers.guard import Guard, best_single, judge, price_of_quality
+from turnout.routers.guard import Guard, best_single, judge, price_of_quality, proven
 from turnout.stats.bootstrap import paired_bootstrap
 
 if TYPE_CHECKING:
@@ -52,10 +52,12 @@ def fit_decisions(
     policy.fit(found.quality_NE, cost_NE)
     values = evidence.values(found.quality_NE, cost_NE)
     fixed = None if baseline is None else evidence.experts.index(baseline)
-    choice_N, baseline_N = replay(policy, found, cost_NE, values, baseline=fixed)
+    choice_N, baseline_N = replay(policy, found, cost_NE, values, evidence.observed)
+    if fixed is not None:
+        baseline_N = np.full_like(baseline_N, fixed)
     lam = price_of_quality(policy, found.quality_NE, cost_NE)
     (gain, low, high), support = judge(choice_N, baseline_N, evidence, values, lam=lam, seed=seed)
-    single = best_single(policy, *values) if fixed is None else fixed
+    single = best_single(policy, values, evidence.observed) if fixed is None else fixed
     verdict = Guard(
         enabled=guard,
         passed=bool(low > 0),
@@ -66,7 +68,7 @@ def fit_decisions(
         lam=lam,
         groups=len(np.unique(evidence.groups_N)),
         support=support,
-        ranking=_ranking(policy, values, single),
+        ranking=_ranking(policy, values, evidence.observed, single),
     )
     return found.calibration, verdict, figures(evidence, values, choice_N, baseline_N, seed=seed)
 
@@ -78,20 +80,22 @@ def _without_evidence(
     mean_E = np.nanmean(evidence.scores_NE, axis=0)
     values = Values(np.where(evidence.observed, evidence.scores_NE, mean_E), cost_NE)
     policy.fit(*values)
-    single = best_single(policy, *values) if baseline is None else evidence.experts.index(baseline)
+    named = None if baseline is None else evidence.experts.index(baseline)
+    single = best_single(policy, values, evidence.observed) if named is None else named
     nan = float("nan")
     verdict = Guard(
         guard, False, evidence.experts[single], nan, nan, nan, price_of_quality(policy, *values),
-        1, 0, _ranking(policy, values, single),
+        1, 0, _ranking(policy, values, evidence.observed, single),
     )  # fmt: skip
-    return Calibration.identity(len(evidence.experts)), verdict, {}
+    return Calibration.identity(), verdict, {}
 
 
-def _ranking(policy: Policy, values: Values, first: int) -> tuple[float, ...]:
-    """The policy's objective for each expert's averages, with `first` lifted to the top."""
+def _ranking(policy: Policy, values: Values, observed_NE: NDArray[np.bool_], first: int) -> tuple[float, ...]:
+    """The policy's objective for each expert's averages; `first` leads, and experts of few outcomes come last."""
     objective_E = policy.objective(values.score_NE.mean(axis=0)[None], values.cost_NE.mean(axis=0)[None])[0].astype(
         np.float64
     )
+    objective_E -= np.where(proven(observed_NE), 0.0, np.ptp(objective_E) + 1.0)
     objective_E[first] = max(float(objective_E.max()), float(objective_E[first]))
     others_E = np.delete(objective_E, first)
     if len(others_E) and others_E.max() >= objective_E[first]:

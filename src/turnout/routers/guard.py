@@ -19,6 +19,7 @@ from turnout.stats.bootstrap import paired_bootstrap
 Array = NDArray[np.float64]
 Columns = NDArray[np.intp]
 
+_PROVEN = 30  # outcomes below which an expert's average is not trusted
 _SUPPORT = 20  # groups of queries below which a bootstrap interval is not believed
 
 
@@ -29,7 +30,7 @@ class Guard:
     Utility is `quality − lam · cost`: `lam` is the policy's own λ, or for a policy without one the λ at which
     maximising utility spends as much as the policy does. The baseline is the expert that the same policy would take
     for all queries, knowing only average quality and cost on the training folds, and within the same budget.
-    `ranking` is that average utility per expert; an abstaining router follows it.
+    `ranking` is that average objective per expert, those of few outcomes last; an abstaining router follows it.
     """
 
     enabled: bool
@@ -80,15 +81,17 @@ class Guard:
 def judge(
     choice_N: Columns, baseline_N: Columns, evidence: Evidence, values: Values, *, lam: float, seed: int
 ) -> tuple[tuple[float, float, float], int]:
-    """Mean gain with its interval, and the number of queries where the choice differed and its outcome was seen.
+    """Mean gain with its interval, and how many outcomes there are of either side where they differ (the lesser).
 
-    The interval is NaN where there are fewer than 20 groups, or where choices differ but were hardly ever observed.
+    The interval is NaN where there are fewer than 20 groups, or where choices differ but one side was hardly ever
+    observed there: what an estimator alone says of itself is no evidence.
     """
     rows = np.arange(len(choice_N))
     utility_NE = values.score_NE - lam * values.cost_NE
     gain_N = utility_NE[rows, choice_N] - utility_NE[rows, baseline_N]
     differs_N = choice_N != baseline_N
-    support = int((differs_N & evidence.observed[rows, choice_N]).sum())
+    seen = [differs_N & evidence.observed[rows, columns_N] for columns_N in (choice_N, baseline_N)]
+    support = min(int(seen_N.sum()) for seen_N in seen)
     if not differs_N.any():
         return (0.0, 0.0, 0.0), support
     if len(np.unique(evidence.groups_N)) < _SUPPORT or support < min(_SUPPORT, int(differs_N.sum())):
@@ -97,13 +100,23 @@ def judge(
     return (interval.mean, interval.low, interval.high), support
 
 
-def best_single(policy: Policy, value_NE: Array, cost_NE: Array) -> int:
-    """The one expert the policy would take for all queries, knowing only averages and keeping to its own budget."""
-    quality_E, cost_E = value_NE.mean(axis=0), cost_NE.mean(axis=0)
-    within_E = affordable(policy, cost_E)
+def best_single(policy: Policy, values: Values, observed_NE: NDArray[np.bool_]) -> int:
+    """The one expert the policy would take for all queries, knowing only averages and keeping to its own budget.
+
+    Only experts that were observed often enough are trusted with that.
+    """
+    quality_E, cost_E = values.score_NE.mean(axis=0), values.cost_NE.mean(axis=0)
+    within_E, proven_E = affordable(policy, cost_E), proven(observed_NE)
     if not within_E.any():
-        return int(cost_E.argmin())
+        return int(np.where(proven_E, cost_E, np.inf).argmin())
+    within_E = within_E & proven_E if (within_E & proven_E).any() else within_E
     return int(policy.choose(quality_E[None], cost_E[None], within_E[None])[0])
+
+
+def proven(observed_NE: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Experts with 30 outcomes or more, or with as many as any other has."""
+    count_E = observed_NE.sum(axis=0)
+    return np.asarray(count_E >= min(_PROVEN, int(count_E.max())))
 
 
 def affordable(policy: Policy, cost_E: Array) -> NDArray[np.bool_]:

@@ -180,17 +180,17 @@ class Router:
         self.arms = tuple(_priced(arm, price) if arm.id == expert else arm for arm in self.arms)
         return self
 
-    def add_expert(self, arm: Arm, log: OutcomeLog, *, folds: int = 5, seed: int = 0) -> Self:
+    def add_expert(self, arm: Arm, log: OutcomeLog) -> Self:
         """Learn one more expert from its outcomes in `log`; the others' estimates do not change.
 
-        Its calibration is cross-fitted on the same outcomes. An abstaining router ranks it by its mean score, which
+        It takes the router's calibration. An abstaining router ranks it by its mean score, which
         is comparable only if `log` holds the same kind of queries. Raises LogError where it has no scores there.
         """
         from turnout.routers.additions import learn_expert
 
         if arm.id in self.experts:
             raise ConfigError(f"the router already has an expert {arm.id!r}; remove it first")
-        learn_expert(self, arm, log, folds, seed)
+        learn_expert(self, arm, log)
         return self
 
     def remove_expert(self, expert: str) -> Self:
@@ -225,7 +225,7 @@ class Router:
             "signals": self.signals,
             "widths": self.widths,
             "estimator": self.estimator,
-            "calibration": {"table": self.calibration.table_EG, "slope": self.calibration.slope_E},
+            "calibration": {"table": self.calibration.table_G, "slope": self.calibration.slope},
             "policy": self.policy,
             "costs": self.costs.state(),
             "guard": self.guard.state(),
