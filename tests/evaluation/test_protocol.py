@@ -7,7 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from turnout import registry
 from turnout.errors import LogError
+from turnout.evaluation.methods import Fitted, Recipe
 from turnout.evaluation.protocol import Estimates, Rule, as_fitted, crossval, few_labels, folds, study, within
 from turnout.evaluation.tables import Table
 from turnout.outcomes import OutcomeLog
@@ -166,3 +168,9 @@ def test_progress_is_told_per_split(log: OutcomeLog) -> None:
     told: list[tuple[int, int]] = []
     crossval([Spy()], log, k=3, seeds=(0,), progress=lambda done, total: told.append((done, total)))
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_figures_do_not_depend_on_the_number_of_processes(log: OutcomeLog) -> None:
+    methods = [Recipe(registry.create("estimator", "ridge")), Fitted()]
+    alone, shared = (crossval(methods, log, k=2, seeds=(0,), workers=workers).evaluation for workers in (1, 2))
+    assert alone.to_dict() == shared.to_dict()

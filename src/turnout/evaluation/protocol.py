@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.errors import LogError
-from turnout.evaluation import metrics
+from turnout.evaluation import _parallel, metrics
 from turnout.evaluation.baselines import BASELINES, Baseline, one_hot
 from turnout.evaluation.pairs import pair_figures, pair_of
 from turnout.evaluation.results import DRAWS, Evaluation, Measured, Point, tabulate
@@ -136,7 +136,6 @@ class _Tally:
 class _Run:
     """Everything gathered over splits. `tested` counts how often each query was tested."""
 
-    log: OutcomeLog
     table: Table
     methods: Sequence[Method]
     rules: Sequence[Rule]
@@ -192,16 +191,20 @@ def study(
     rules: Sequence[Rule] | None = None,
     baselines: Sequence[Baseline] = BASELINES,
     progress: Callable[[int, int], None] | None = None,
+    workers: int | None = None,
 ) -> Study:
     """Measure methods and baselines on the same splits.
 
     The first method is the subject: plots and calibration are its own. `progress(done, total)` is called per split.
+    `workers` processes share the fits (None: as many as suit the machine and the work); figures do not depend on it.
     """
     table = Table.of(log)
-    run = _Run(log, table, methods, rules or (as_fitted(),), baselines, np.zeros(len(table)))
-    for done, split in enumerate(splits, start=1):
+    run = _Run(table, methods, rules or (as_fitted(),), baselines, np.zeros(len(table)))
+    workers = _parallel.automatic(log, splits) if workers is None else workers
+    answers = _parallel.estimates(methods, log, splits, workers)
+    for done, (split, said) in enumerate(zip(splits, answers, strict=True), start=1):
         run.tested_N[split.test_I] += 1
-        _one_split(run, split)
+        _one_split(run, split, said)
         if progress:
             progress(done, len(splits))
     return _study(run, protocol, splits)
@@ -216,6 +219,7 @@ def crossval(
     rules: Sequence[Rule] | None = None,
     baselines: Sequence[Baseline] = BASELINES,
     progress: Callable[[int, int], None] | None = None,
+    workers: int | None = None,
 ) -> Study:
     """`study` by k-fold cross-validation, repeated for each seed."""
     protocol = (
@@ -223,13 +227,14 @@ def crossval(
         "every query is tested once per seed"
     )
     splits = folds(Table.of(log), k, seeds)
-    return study(methods, log, splits, protocol=protocol, rules=rules, baselines=baselines, progress=progress)
+    return study(
+        methods, log, splits, protocol=protocol, rules=rules, baselines=baselines, progress=progress, workers=workers
+    )
 
 
-def _one_split(run: _Run, split: Split) -> None:
+def _one_split(run: _Run, split: Split, said: Sequence[Estimates]) -> None:
     train, test, test_I = run.table.rows(split.train_I), run.table.rows(split.test_I), split.test_I
-    for place, method in enumerate(run.methods):
-        estimates = method(run.log, split.train_I, test_I, split.seed)
+    for place, (method, estimates) in enumerate(zip(run.methods, said, strict=True)):
         for rule in run.rules:
             choice_N = rule.choose(estimates, train, test)
             name = f"{method.name} {rule.suffix}".strip()

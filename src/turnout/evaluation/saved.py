@@ -95,7 +95,7 @@ def evaluate(
         if tie.same_log:
             warnings.append("The figures are for queries whose answers the router has seen: they prove nothing.")
         asked = Fixed(lambda other: ask(router, other))
-        found = crossval([asked], log, seeds=seeds or (0, 1, 2, 3, 4), progress=progress)
+        found = crossval([asked], log, seeds=seeds or (0, 1, 2, 3, 4), progress=progress, workers=1)
         remarks.append(
             "Baselines learn from the other folds of this log, which favours them over a router from another."
         )
