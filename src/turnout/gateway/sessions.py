@@ -4,7 +4,7 @@ A conversation is known by the name its client gives it (`x-turnout-session`, or
 prefix: what was asked up to the last answer is what the gateway saw when it gave that answer. `user` salts the prefix,
 so that two users with the same opening stay apart.
 
-Limits: in memory, lost at restart. A client that rewrites or trims its history without a session name starts anew, and
+Limits: in memory, lost at restart. Two long texts that differ only in their middle count as one. A client that rewrites or trims its history without a session name starts anew, and
 two nameless conversations of one user with the same questions and answers-so-far share a thread until they differ.
 """
 
@@ -15,6 +15,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from turnout.gateway.body import Message
+
+
+GIST = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,11 @@ class Sessions:
             self._threads.popitem(last=False)
 
 
+def _gist(text: str) -> Hashable:
+    """Enough of a text to tell it from another: hashing all of a long document would cost as much as parsing it."""
+    return text if len(text) <= 2 * GIST else (len(text), text[:GIST], text[-GIST:])
+
+
 def keys_of(messages: Sequence[Message], name: str | None, user: str | None) -> Keys:
     """The keys of a conversation of N messages.
 
@@ -74,5 +82,5 @@ def keys_of(messages: Sequence[Message], name: str | None, user: str | None) -> 
     for n, message in enumerate(messages):
         if n == answered:
             before = value
-        value = hash((value, message.role, message.text()))
+        value = hash((value, message.role, _gist(message.text())))
     return Keys(before, value)
