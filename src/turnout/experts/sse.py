@@ -57,8 +57,11 @@ def usage_of_events(tail: bytes) -> Usage:
     >>> usage_of_events(b'data: {"usage":{"prompt_tokens":5,"completion_tokens":2}}\\n\\ndata: [DONE]\\n\\n')
     Usage(prompt_tokens=5, completion_tokens=2, cached_tokens=None)
     """
-    for data in reversed(_DATA.findall(tail)):
-        if b'"usage"' in data and (usage := usage_of_json(data)) != Usage():
+    end = len(tail)
+    while (at := tail.rfind(b'"usage"', 0, end)) >= 0:  # from the end: a search for every event costs ten times as much
+        end = tail.rfind(b"\n", 0, at) + 1
+        line, _, _ = tail[end:].partition(b"\n")
+        if line.startswith(b"data:") and (usage := usage_of_json(line[5:])) != Usage():
             return usage
     return Usage()
 
