@@ -136,23 +136,30 @@ async def test_a_crash_is_told_and_mended(small_config: Config, monkeypatch: pyt
     monkeypatch.setattr(local, "RESTART_S", 0.0)
     opened = await asyncio.to_thread(pool.build, small_config)
     process, expert = opened.process, opened.experts[SMALLEST]
-    assert process is not None
-    assert process.pid is not None
-    assert isinstance(expert, LocalExpert)
-    os.kill(process.pid, signal.SIGKILL)
-    with pytest.raises(ExpertUnreachable, match=r"the local model process ended with signal 9"):
-        await answer(expert, "2+2?", max_tokens=1)
-    async with asyncio.timeout(120):
-        while True:
-            try:
-                status, _, _ = await answer(expert, "2+2?", max_tokens=1)
-                break
-            except ExpertUnreachable:
-                await asyncio.sleep(0.2)
+    try:
+        assert process is not None
+        assert process.pid is not None
+        assert isinstance(expert, LocalExpert)
+        os.kill(process.pid, signal.SIGKILL)
+        with pytest.raises(ExpertUnreachable, match=r"the local model process ended with signal 9"):
+            await answer(expert, "2+2?", max_tokens=1)
+        async with asyncio.timeout(120):
+            status = await eventually(expert)
+        pid = process.pid
+    finally:
+        await opened.aclose()
     assert status == 200
-    pid = process.pid
-    await opened.aclose()
+    assert pid is not None
     assert not psutil.pid_exists(pid)
+
+
+async def eventually(expert: LocalExpert) -> int:
+    """The first status of an expert that is being mended."""
+    while True:
+        try:
+            return (await answer(expert, "2+2?", max_tokens=1))[0]
+        except ExpertUnreachable:
+            await asyncio.sleep(0.2)
 
 
 @pytest.mark.e2e
@@ -194,6 +201,7 @@ def test_a_process_that_was_not_started(tmp_path: Path) -> None:
     process = LocalProcess({}, contexts={}, log=tmp_path / "log")
     assert process.failure() == "was not started"
     process.close()
+    assert process.failure() == "was closed"
 
 
 def test_the_log_does_not_grow_without_end(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def list_(as_json: AsJson = False) -> None:
     from turnout.cli._output import emit, table
     from turnout.models import CATALOGUE, weights
 
-    folder = weights.folder()
+    folder = weights.folder(_home())
     rows = [
         {
             "name": model.name,
@@ -50,8 +50,9 @@ def pull(names: Names, as_json: AsJson = False) -> None:
     from turnout.cli._output import emit, stderr
     from turnout.models import path
 
-    fetch(names, stderr())
-    paths = {name: str(path(name)) for name in names}
+    home = _home()
+    fetch(names, stderr(), home)
+    paths = {name: str(path(name, home)) for name in names}
     emit(paths, as_json, lambda console: console.print("\n".join(paths.values())))
 
 
@@ -63,7 +64,8 @@ def rm(names: Names, as_json: AsJson = False) -> None:
 
     for name in names:
         get(name)
-    freed = {name: remove(name) for name in names}
+    home = _home()
+    freed = {name: remove(name, home) for name in names}
     lines = [f"{name}: {f'freed {size / 1e6:.1f} MB' if size else 'was not here'}" for name, size in freed.items()]
     emit(freed, as_json, lambda console: console.print("\n".join(lines)))
 
@@ -74,8 +76,14 @@ def path_(name: Annotated[str, typer.Argument(metavar="MODEL")], as_json: AsJson
     from turnout.cli._output import emit
     from turnout.models import path
 
-    file = path(name)
+    file = path(name, _home())
     emit({name: str(file)}, as_json, lambda console: console.print(str(file)))
+
+
+def _home() -> Path:
+    from turnout.config import home, load
+
+    return home(load())
 
 
 def fetch(names: Iterable[str], console: Console, home: Path | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -15,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
-from turnout.errors import ExpertError, ExpertUnreachable, ModelError
+from turnout.errors import ExpertError, ExpertTimeout, ExpertUnreachable, ModelError
 from turnout.experts.http import HttpClient, HttpExpert
 from turnout.types import Arm, Call, Reply
 
@@ -51,6 +52,8 @@ class LocalProcess:
         self._started = float("-inf")
         self._log_start = 0
         self._starting = threading.Lock()
+        self._is_closed = False
+        self._ended = "was not started"
 
     @property
     def pid(self) -> int | None:
@@ -61,6 +64,7 @@ class LocalProcess:
 
         `ready` is told each model's name and the seconds since the start. Blocks: call it in a thread of a server.
         """
+        self._is_closed = False
         with self._starting:
             self._start(ready or (lambda *_: None), timeout_s)
 
@@ -71,31 +75,36 @@ class LocalProcess:
 
     def failure(self) -> str | None:
         """None while the child runs, else how it ended and the last lines of its log."""
-        if self._process is None:
-            return "was not started"
-        status = self._process.poll()
+        process = self._process
+        if process is None:
+            return self._ended
+        status = process.poll()
         if status is None:
             return None
         return f"ended with {_status(status)}; {self._log_end()}"
 
     def close(self) -> None:
-        """End the child and wait for it."""
-        if self._process is None:
+        """End the child, also one that is being started, and wait for it."""
+        self._is_closed = True
+        self._end("was closed")
+
+    def _end(self, why: str) -> None:
+        process, self._process, self._ended = self._process, None, why
+        if process is None:
             return
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
+            process.stdin.close()
         try:
-            self._process.wait(5)
+            process.wait(5)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
-        self._process = None
+            process.kill()
+            process.wait()
+        process.stdout.close()
 
     def _start(self, ready: Ready, timeout_s: float) -> None:
-        self.close()
+        self._end("is starting")
         self._started = time.monotonic()
         lines: queue.Queue[str] = queue.Queue()
         with self._open_log() as log:
@@ -107,47 +116,49 @@ class LocalProcess:
                 text=True,
                 encoding="utf-8",
             )
-        threading.Thread(target=_read_lines, args=(self._process.stdout, lines), daemon=True).start()
-        self._order()
+        process = self._process
+        threading.Thread(target=_read_lines, args=(process.stdout, lines), daemon=True).start()
+        self._order(process)
         for _ in self.files:
-            answer = self._answer(lines, self._started + timeout_s - time.monotonic(), timeout_s)
+            answer = self._answer(process, lines, self._started + timeout_s - time.monotonic(), timeout_s)
             self.addresses[answer["model"]] = answer["address"] + "/v1"
             ready(answer["model"], time.monotonic() - self._started)
 
-    def _order(self) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
+    def _order(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdin is not None
         models = [{"name": n, "path": str(p), "context": self.contexts[n]} for n, p in self.files.items()]
         orders = {"models": models, "key": self.key, "slots": self.slots, "threads": self.threads}
         try:
-            self._process.stdin.write(json.dumps(orders) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            return  # it ended at once; waiting for its answer tells why
+            process.stdin.write(json.dumps(orders) + "\n")
+            process.stdin.flush()
+        except (BrokenPipeError, ValueError):
+            return  # it ended, or was closed, at once; waiting for its answer tells why
 
-    def _answer(self, lines: queue.Queue[str], left_s: float, timeout_s: float) -> dict[str, str]:
-        assert self._process is not None
+    def _answer(
+        self, process: subprocess.Popen[str], lines: queue.Queue[str], left_s: float, timeout_s: float
+    ) -> dict[str, str]:
+        """The child's next line. Raises ModelError, after which no child is left."""
         try:
             line = lines.get(timeout=max(0.0, left_s))
-        except queue.Empty as error:
-            self.close()
-            message = f"the local model process was not ready within {timeout_s:g} s; {self._log_end()}"
-            raise ModelError(message) from error
-        if not line:
-            self._process.wait()
-            raise ModelError(f"the local model process {self.failure()}")
+        except queue.Empty:
+            raise self._failed(f"was not ready within {timeout_s:g} s; {self._log_end()}") from None
+        if not line or self._is_closed:
+            status = "was closed" if self._is_closed else f"ended with {_status(process.wait())}; {self._log_end()}"
+            raise self._failed(status)
         answer: dict[str, str] = json.loads(line)
         if "error" in answer:
-            self.close()
             hint = "; install it with `pip install 'turnout[local]'`" if "xllamacpp" in answer["error"] else ""
-            raise ModelError(f"cannot serve {answer['model']}: {answer['error']}{hint}; {self._log_end()}")
+            raise self._failed(f"cannot serve {answer['model']}: {answer['error']}{hint}; {self._log_end()}")
         return answer
 
+    def _failed(self, how: str) -> ModelError:
+        self._end(how)
+        return ModelError(f"the local model process {how}")
+
     def _restart(self) -> None:
-        try:
-            self.start()
-        except ModelError:
-            return  # `failure` tells every caller why
+        with self._starting, contextlib.suppress(ModelError):  # `failure` tells every caller why
+            if not self._is_closed:
+                self._start(lambda *_: None, START_S)
 
     def _open_log(self) -> IO[bytes]:
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -181,13 +192,23 @@ class LocalExpert(HttpExpert):
         self._move(self.process.addresses[self.arm.model])
         try:
             return await super().call(call)
+        except ExpertTimeout:
+            raise
         except ExpertError as error:
-            failure = self.process.failure()
+            failure = await self._failure_soon()
             if failure is None:
                 raise
             self.process.restart_soon()
             message = f"expert {self.arm.id!r} is unreachable: the local model process {failure}"
             raise ExpertUnreachable(message, expert=self.arm.id) from error
+
+    async def _failure_soon(self) -> str | None:
+        """`LocalProcess.failure`; a killed process closes its connections a moment before its status is known."""
+        for _ in range(10):
+            if failure := self.process.failure():
+                return failure
+            await asyncio.sleep(0.02)
+        return None
 
 
 def default_threads() -> int:

@@ -64,18 +64,15 @@ def build(config: Config, *, ready: Ready | None = None) -> Pool:
     Blocks until the models answer; `ready` is told of each. Connections open at the first call, in its event loop.
     Raises ConfigError (a key's variable is not set), ModelError (weights are missing, or the process fails).
     """
-    all_arms = arms(config)
-    keys = {expert.id: _key(expert) for expert in config.experts}
+    all_arms = {arm.id: arm for arm in arms(config)}
     remote = HttpClient(connect_s=config.gateway.connect_s)
     local = HttpClient(keepalive_s=0, proxies=False)  # llama.cpp closes connections after streams without saying so
-    servers = {expert.id: expert for expert in config.experts}
+    servers = [HttpExpert(all_arms[e.id], e.base_url, key=_key(e), client=remote) for e in config.experts]
     process = start_local(config, ready) if config.embedded.models else None
-    experts: dict[str, Expert] = {}
-    for arm in all_arms:
-        if arm.id in servers:
-            experts[arm.id] = HttpExpert(arm, servers[arm.id].base_url, key=keys[arm.id], client=remote)
-        elif process is not None:
-            experts[arm.id] = LocalExpert(arm, process, local)
+    experts: dict[str, Expert] = {expert.arm.id: expert for expert in servers}
+    if process is not None:
+        embedded_arms = [arm for arm in all_arms.values() if arm.id not in experts]
+        experts = {arm.id: LocalExpert(arm, process, local) for arm in embedded_arms} | experts
     return Pool(experts, (remote, local), process)
 
 
