@@ -81,3 +81,23 @@ def test_no_expert_in_common_is_refused(router: Router) -> None:
     other = OutcomeLog.from_arrays(["a", "b"], ["x"], [[1], [0]])
     with pytest.raises(LogError, match="no expert in common"):
         evaluate(router, other)
+
+
+def test_a_router_fitted_on_stored_signals_is_evaluated_without_text(log: OutcomeLog) -> None:
+    embedding = registry.create("signal", "embedding")
+    silent = OutcomeLog.from_arrays(
+        None,
+        log.experts,
+        log.matrix(),
+        signals={"embedding": embedding.fit(log.texts).transform(log.texts)},
+    )
+    train, test = silent.split(0.5, seed=0)
+    evaluation = evaluate(Router.fit(train), test, seeds=(0,)).evaluation
+    gain = evaluation.rows[0].gain
+    assert gain is not None
+    assert gain.low > 0
+    assert "prompt length" not in {row.name for row in evaluation.rows}
+    assert evaluation.pair is not None
+    assert [row.name for row in evaluation.pair.rows] == ["router"]
+    refitted = evaluate(Router.fit(silent), silent, seeds=(0,)).evaluation
+    assert any("refitted" in warning for warning in refitted.warnings)

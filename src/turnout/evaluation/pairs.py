@@ -40,18 +40,20 @@ def pair_figures(
     draws: int = 400,
     seed: int = 0,
 ) -> Pair | None:
-    """APGR and CPT per rule, averaged over seeds; prompt length is always among the rules.
+    """APGR and CPT per rule, averaged over seeds; prompt length is always among the rules of a log with text.
 
     `wishes[rule][s]` is the wish for the strong expert per query, shape (N,), in repetition s; `rows[s]` are the
     queries that repetition tested (all of them by default). The bootstrap draws groups of near-duplicates, the same
-    draw for every rule and repetition. None where strong and weak do not differ.
+    draw for every rule and repetition. Gains over prompt length are None without text. None where strong and weak do
+    not differ.
     """
     weak, strong = pair_of(table)
     if not table.value_NE[:, strong].mean() > table.value_NE[:, weak].mean():
         return None
     repetitions = len(next(iter(wishes.values())))
     rows = rows or [np.arange(len(table))] * repetitions
-    ranked = {**wishes, LENGTH: [_length_wish(table, weak, strong)] * repetitions}
+    length_N = lengths(table)
+    ranked = {**wishes, LENGTH: [_length_wish(table, weak, strong)] * repetitions} if length_N.any() else {**wishes}
     ends = (table.value_NE[:, weak], table.value_NE[:, strong])
     counts_BN = np.stack(list(bootstrap_counts(table.group_N, seed=seed, draws=draws))).astype(np.float32)
     curves = {name: _curves(wish, rows, ends) for name, wish in ranked.items()}
@@ -65,13 +67,16 @@ def pair_figures(
 
 def _row(name: str, curves: Mapping[str, list[metrics.Curve]], drawn: Mapping[str, Floats]) -> PairRow:
     apgr = float(np.mean([curve.apgr for curve in curves[name]]))
-    base = float(np.mean([curve.apgr for curve in curves[LENGTH]]))
+    gain = None
+    if name != LENGTH and LENGTH in curves:
+        base = float(np.mean([curve.apgr for curve in curves[LENGTH]]))
+        gain = Interval(apgr - base, *_ends(drawn[name] - drawn[LENGTH]))
     return PairRow(
         name=name,
         apgr=Interval(apgr, *_ends(drawn[name])),
         cpt50=float(np.mean([curve.cpt(0.5) for curve in curves[name]])),
         cpt80=float(np.mean([curve.cpt(0.8) for curve in curves[name]])),
-        gain=None if name == LENGTH else Interval(apgr - base, *_ends(drawn[name] - drawn[LENGTH])),
+        gain=gain,
     )
 
 
@@ -100,8 +105,6 @@ def _ends(draws_B: Floats) -> tuple[float, float]:
 def _length_wish(table: Table, weak: int, strong: int) -> Floats:
     """Longer prompts to the strong expert, or shorter ones where that ranks better (which favours the baseline)."""
     length_N = lengths(table)
-    if length_N.std() == 0:
-        return length_N
     gap_N = table.value_NE[:, strong] - table.value_NE[:, weak]
     rank_N = length_N.argsort(kind="stable").argsort(kind="stable")
     return length_N if np.cov(rank_N, gap_N)[0, 1] >= 0 else -length_N
