@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -220,3 +221,33 @@ def test_a_defect_is_a_500_in_the_same_shape_and_in_the_log(
     assert (answer.status, answer.error["type"]) == (500, "server_error")
     assert "ZeroDivisionError" not in answer.body.decode()
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_client_that_does_not_send_its_body_is_not_waited_for(gateway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("turnout.gateway.app.BODY_S", 0.2)
+    host, port = gateway.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as client:
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
+        client.sendall(f"{head}content-length: 100\r\n\r\n{{".encode())
+        assert client.recv(1000).startswith(b"HTTP/1.1 408")
+    assert gateway.ask("hi").status == 200
+
+
+def test_under_many_clients_and_failing_experts_nothing_is_lost_or_doubled(start: Any) -> None:
+    gateway = start()
+    sometimes = (Script(), Script(status=503), Script(), Script(refuse=True), Script(cut_after=0), Script()) * 100
+    gateway.script(sums=sometimes, names=sometimes)
+
+    def one(n: int) -> Any:
+        return gateway.ask(f"{('add', 'name')[n % 2]} item {n}", stream=n % 3 == 0)
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(one, range(120)))
+    gateway.store.flush()
+    traces = {trace.id: trace for trace in gateway.store.rows()}
+    assert len(traces) == 120
+    assert {answer.headers["x-turnout-trace"] for answer in answers} == set(traces)
+    assert all(traces[a.headers["x-turnout-trace"]].status == a.status for a in answers)
+    assert sum(len(trace.calls) for trace in traces.values()) == sum(gateway.asked().values())
+    assert {answer.status for answer in answers} <= {200, 502, 503}
+    assert gateway.metric("turnout_inflight_requests") == 0

@@ -14,10 +14,8 @@ from typing import Any
 
 import pytest
 
-from turnout.config import GatewayConfig
 from turnout.errors import ConfigError
 from turnout.gateway import server
-from turnout.gateway.access import Access
 
 
 def test_a_port_in_use_is_named_with_its_holder() -> None:
@@ -42,26 +40,6 @@ def test_an_address_of_another_machine_is_refused(host: str) -> None:
 async def test_more_than_one_worker_is_refused() -> None:
     with pytest.raises(ConfigError, match="`--workers` must be 1, got 2"):
         await server.serve(None, None, workers=2)  # type: ignore[arg-type]
-
-
-def test_an_open_bind_needs_a_key() -> None:
-    with pytest.raises(ConfigError, match="needs an access key"):
-        Access.from_config(GatewayConfig(host="0.0.0.0"), {})
-    with pytest.raises(ConfigError, match="KEY, which is not set"):
-        Access.from_config(GatewayConfig(host="0.0.0.0", access_key_env="KEY"), {"KEY": " "})
-    guarded = Access.from_config(GatewayConfig(host="0.0.0.0", access_key_env="KEY"), {"KEY": "k"})
-    assert guarded.stranger({b"host": b"any.name.example"}) is None, "behind a key, the name is the operator's choice"
-    assert guarded.keyless("/v1/models", {}) is not None
-
-
-def test_allowed_hosts_hold_for_an_open_bind_too() -> None:
-    access = Access.from_config(
-        GatewayConfig(host="0.0.0.0", access_key_env="KEY", allowed_hosts=("api.example",)), {"KEY": "k"}
-    )
-    assert access.stranger({b"host": b"api.example:8790"}) is None
-    refusal = access.stranger({b"host": b"other.example"})
-    assert refusal is not None
-    assert refusal.status == 421
 
 
 PROGRAM = """

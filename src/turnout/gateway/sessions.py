@@ -4,8 +4,9 @@ A conversation is known by the name its client gives it (`x-turnout-session`, or
 prefix: what was asked up to the last answer is what the gateway saw when it gave that answer. `user` salts the prefix,
 so that two users with the same opening stay apart.
 
-Limits: in memory, lost at restart. Two long texts that differ only in their middle count as one. A client that rewrites or trims its history without a session name starts anew, and
-two nameless conversations of one user with the same questions and answers-so-far share a thread until they differ.
+Limits: in memory, lost at restart. Two long texts that differ only in their middle count as one. A client that rewrites
+or trims its history without a session name starts anew, and two nameless conversations of one user with the same
+questions and answers-so-far share a thread until they differ.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from turnout.gateway.body import Message
-
 
 GIST = 2048
 
