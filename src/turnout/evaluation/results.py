@@ -1,6 +1,6 @@
 """What an evaluation found, as plain values: rows of figures with intervals, curves for the plots, remarks.
 
-Shape letters: N queries, E experts, P operating points.
+Shape letters: N queries, E experts, P operating points, Q quantities, B bootstrap draws.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.features import Floats
-from turnout.stats import Interval, bootstrap_mean, paired_bootstrap
+from turnout.stats import Interval, bootstrap_counts
 
 DRAWS = 2000
 REFERENCE = "best single"  # gains are measured against it
@@ -130,18 +130,24 @@ def tabulate(
     """Rows with intervals; every rule is compared on the same queries, so gains and gaps are paired."""
     by_name = {entry.name: entry for entry in measured}
     reference, ceiling = by_name.get(REFERENCE), by_name.get(CEILING)
-
-    def mean(values_N: Floats) -> Interval:
-        return bootstrap_mean(values_N, group_N, seed=seed, draws=DRAWS)
-
+    columns: dict[tuple[str, str], Floats] = {}
+    for entry in measured:
+        columns["accuracy", entry.name] = entry.value_N
+        if entry.spend_N is not None:
+            columns["cost", entry.name] = entry.spend_N * 1e3
+        if reference is not None and entry is not reference:
+            columns["gain", entry.name] = entry.value_N - reference.value_N
+        if ceiling is not None and entry is not ceiling:
+            columns["gap", entry.name] = ceiling.value_N - entry.value_N
+    found = dict(zip(columns, intervals(np.stack(list(columns.values()), axis=1), group_N, seed=seed), strict=True))
     return tuple(
         Row(
             name=entry.name,
             note=entry.note,
-            accuracy=mean(entry.value_N),
-            gain=_difference(entry, reference, group_N, seed),
-            gap=_difference(ceiling, entry, group_N, seed) if ceiling else None,
-            cost=None if entry.spend_N is None else mean(entry.spend_N * 1e3),
+            accuracy=found["accuracy", entry.name],
+            gain=found.get(("gain", entry.name)),
+            gap=found.get(("gap", entry.name)),
+            cost=found.get(("cost", entry.name)),
             share={name: float(part) for name, part in zip(experts, entry.share_E, strict=True)},
             aiq=entry.aiq,
             ece=entry.ece,
@@ -150,9 +156,17 @@ def tabulate(
     )
 
 
-def _difference(
-    better: Measured, worse: Measured | None, group_N: NDArray[np.integer[Any]], seed: int
-) -> Interval | None:
-    if worse is None or better is worse:
-        return None
-    return paired_bootstrap(better.value_N - worse.value_N, group_N, seed=seed, draws=DRAWS)
+def intervals(values_NQ: Floats, group_N: NDArray[np.integer[Any]], *, seed: int, draws: int = DRAWS) -> list[Interval]:
+    """What `bootstrap_mean` gives for each of Q columns, from one set of draws; rows with a NaN are left out.
+
+    >>> from turnout.stats import bootstrap_mean
+    >>> values_N = np.arange(50.0) % 3
+    >>> intervals(values_N[:, None], np.arange(50), seed=0) == [bootstrap_mean(values_N, seed=0)]
+    True
+    """
+    seen_N = np.isfinite(values_NQ).all(axis=1)
+    values_NQ, group_N = values_NQ[seen_N], group_N[seen_N]
+    means_BQ = np.stack([c_N @ values_NQ / c_N.sum() for c_N in bootstrap_counts(group_N, seed=seed, draws=draws)])
+    low_Q, high_Q = np.quantile(means_BQ, [0.025, 0.975], axis=0)
+    mean_Q = values_NQ.mean(axis=0)
+    return [Interval(float(m), float(lo), float(hi)) for m, lo, hi in zip(mean_Q, low_Q, high_Q, strict=True)]
