@@ -38,9 +38,9 @@ class Sparse:
         >>> (rows @ np.arange(4.0)[:, None]).ravel().tolist()
         [6.0, 0.0]
         """
-        gathered_ZE = weights_DE[self.indices] * self.data[:, None]
         if len(self) == 1:
-            return gathered_ZE.sum(axis=0, keepdims=True)  # type: ignore[no-any-return]
+            return (self.data @ weights_DE[self.indices])[None]
+        gathered_ZE = weights_DE[self.indices] * self.data[:, None]
         out_NE = np.zeros((len(self), weights_DE.shape[1]), dtype=gathered_ZE.dtype)
         full = np.flatnonzero(np.diff(self.indptr))  # reduceat misreads empty rows, so they stay zero
         if len(full):
