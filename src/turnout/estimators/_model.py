@@ -6,6 +6,7 @@ Shape letters: N queries, E experts, D dense columns (no constant), S sparse col
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -86,39 +87,54 @@ class LinearModel(Estimator):
         return dense_DE.astype(np.float32), intercept_E
 
     def _linear(self, features: FeatureMap) -> tuple[Floats, Floats]:
-        """The linear predictor and its leverage, both (N, E)."""
-        rows = len(features[self.on[0]])
-        x_ND = side_by_side(features, [name for name in self.on if name not in self.sparse_], rows)
-        predictor_NE = self.intercept_E_ + x_ND @ self.dense_DE_
-        for name, weights_SE in self.sparse_.items():
-            predictor_NE += features[name] @ weights_SE
-        return predictor_NE, self._leverage(features, x_ND)
+        """The linear predictor and its leverage `x (X'X + penalty)^-1 x`, both (N, E).
 
-    def _leverage(self, features: FeatureMap, x_ND: Floats) -> Floats:
-        """`x (X'X + penalty)^-1 x`: exact along the first K directions, at the mean variance of the rest beyond."""
-        inverse = self._inverse()
-        scaled_ND = (x_ND - self.mean_D_) * self.factor_D_
-        along_NK = (scaled_ND @ self.basis_DK_[1:] + self.basis_DK_[0]) ** 2
-        beyond_N = np.maximum(1.0 + np.einsum("nd,nd->n", scaled_ND, scaled_ND) - along_NK.sum(axis=1), 0.0)
-        out_NE = along_NK @ inverse["K"] + beyond_N[:, None] * inverse["tail"]
-        for name in self.sparse_:
+        Leverage is exact along the first K principal directions, and at the mean variance of the others beyond them.
+        """
+        fast = self._prepared()
+        x_ND = side_by_side(features, [name for name in self.on if name not in self.sparse_], len(features[self.on[0]]))
+        image_NM = x_ND @ fast.matrix_DM + fast.offset_M
+        experts = len(self.intercept_E_)
+        predictor_NE, along_NK = image_NM[:, :experts], image_NM[:, experts:-1] ** 2
+        norm_N = (x_ND * x_ND) @ fast.square_D + image_NM[:, -1]
+        beyond_N = np.maximum(norm_N - along_NK.sum(axis=1), 0.0)
+        leverage_NE = along_NK @ fast.inverse_KE + beyond_N[:, None] * fast.tail_E
+        for name, weights_SE in self.sparse_.items():
             block = features[name]
             assert isinstance(block, Sparse)
-            squared = Sparse(block.indptr, block.indices, block.data**2, block.columns)
-            out_NE += squared @ inverse[name]
-        return np.asarray(out_NE)
+            squared = Sparse(block.indptr, block.indices, block.data * block.data, block.columns)
+            predictor_NE = predictor_NE + block @ weights_SE
+            leverage_NE = leverage_NE + squared @ fast.sparse_SE[name]
+        return predictor_NE, leverage_NE
 
-    def _inverse(self) -> dict[str, Floats]:
-        cached: dict[str, Floats] | None = self.__dict__.get("_inverse_cache")
-        if cached is None or cached["size"] is not self.size_E_:
-            cached = {name: self._inverted(g_S) * self.scale_[name] ** 2 for name, g_S in self.diagonal_.items()}
-            cached |= {"K": self._inverted(self.value_K_), "tail": self._inverted(np.array([self.tail_]))}
-            cached["size"] = self.size_E_
-            self._inverse_cache = cached
+    def _prepared(self) -> _Prepared:
+        """Learned arrays, arranged for one product per block; derived once per set of experts, never saved."""
+        cached: _Prepared | None = self.__dict__.get("_cache")
+        if cached is None or cached.source is not self.size_E_:
+            cached = self._cache = self._prepare()
         return cached
 
-    def _inverted(self, variance_K: Floats) -> Floats:
-        return (1.0 / (variance_K[:, None] * self.size_E_ + self.penalty_)).astype(np.float32)
+    def _prepare(self) -> _Prepared:
+        turned_DK = self.basis_DK_[1:] * self.factor_D_[:, None]
+        square_D = self.factor_D_**2
+        moved_K = self.basis_DK_[0] - self.mean_D_ @ turned_DK
+        norm = 1.0 + float(self.mean_D_**2 @ square_D)  # |scaled x|² with its constant, less what depends on x
+        size_E = self.size_E_[:1] if np.ptp(self.size_E_) == 0 else self.size_E_  # then one leverage serves all
+
+        def inverted(variance_K: Floats) -> Floats:
+            return (1.0 / (variance_K[:, None] * size_E + self.penalty_)).astype(np.float32)
+
+        return _Prepared(
+            source=self.size_E_,
+            matrix_DM=np.column_stack([self.dense_DE_, turned_DK, -2.0 * self.mean_D_ * square_D]).astype(np.float32),
+            offset_M=np.concatenate([self.intercept_E_, moved_K, [norm]]),
+            square_D=square_D.astype(np.float32),
+            inverse_KE=inverted(self.value_K_),
+            tail_E=inverted(np.array([self.tail_]))[0],
+            sparse_SE={
+                name: inverted(g_S) * np.float32(self.scale_[name] ** 2) for name, g_S in self.diagonal_.items()
+            },
+        )
 
     def _add_expert(self, features: FeatureMap, scores_N: Floats) -> None:
         design = Design(features, self.signals, Scaling(self.scale_, self.mean_D_))
@@ -137,6 +153,19 @@ class LinearModel(Estimator):
         self.dense_DE_ = np.delete(self.dense_DE_, column, 1)
         self.intercept_E_ = np.delete(self.intercept_E_, column)
         self.variance_E_, self.size_E_ = np.delete(self.variance_E_, column), np.delete(self.size_E_, column)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """Columns of `matrix_DM` and `offset_M`: experts' predictors, K directions, the part of |scaled x|² linear in x."""
+
+    source: Floats
+    matrix_DM: Floats
+    offset_M: Floats
+    square_D: Floats
+    inverse_KE: Floats
+    tail_E: Floats
+    sparse_SE: dict[str, Floats]
 
 
 def _split(design: Design, values_SE: Floats) -> dict[str, Floats]:

@@ -10,13 +10,13 @@ import numpy as np
 from turnout.base import Rule
 from turnout.estimators._rules import Each
 from turnout.estimators.base import Estimator
+from turnout.estimators.logistic import Logistic
 from turnout.estimators.prototype import Prototypes
-from turnout.estimators.ridge import Ridge
 from turnout.features import FeatureMap, Floats
 
 __all__ = ["Average"]
 
-DEFAULT = (Ridge(on=("embedding", "tfidf", "format")), Prototypes())
+DEFAULT = (Logistic(on=("embedding", "tfidf", "format")), Prototypes())
 
 
 class Average(Estimator):
@@ -58,10 +58,11 @@ class Average(Estimator):
 
     def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
         pairs = [member.predict(features) for member in self.members_]
-        mean_MNE = np.stack([mean_NE for mean_NE, _ in pairs])
-        se_MNE = np.stack([se_NE for _, se_NE in pairs])
-        disagreement_NE = mean_MNE.var(axis=0) / len(pairs)
-        return mean_MNE.mean(axis=0), np.sqrt(se_MNE.mean(axis=0) ** 2 + disagreement_NE)
+        count = len(pairs)
+        mean_NE = np.asarray(sum(mean for mean, _ in pairs)) / count
+        se_NE = np.asarray(sum(se for _, se in pairs)) / count
+        apart_NE = sum((mean - mean_NE) ** 2 for mean, _ in pairs)
+        return mean_NE, np.sqrt(se_NE * se_NE + apart_NE / count**2)
 
     def _add_expert(self, features: FeatureMap, scores_N: Floats) -> None:
         for member in self.members_:

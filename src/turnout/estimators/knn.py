@@ -16,15 +16,18 @@ from turnout.features import FeatureMap, Floats
 
 __all__ = ["KNN"]
 
-CHUNK = 512
+CHUNK = 128  # queries searched at once
+EXACT = 2000  # logged queries up to which every similarity is computed in full
+COARSE, RERANKED = 64, 4  # else: principal columns of the first pass, and how many times k it proposes
 
 
 class KNN(Estimator):
     """The mean over the `k` nearest logged queries by cosine similarity, among those where the expert was observed.
 
     `weights` "distance" weighs a neighbour by its similarity above the k-th's; `prior` queries at the expert's mean
-    are added. Brute force over one contiguous matrix: cost grows with the log. Limits: memory and time are linear in
-    the log; with few observations of an expert its neighbours are far away.
+    are added. Over 2,000 logged queries, the first 64 principal axes propose 4k candidates, which are compared in full.
+    Limits: memory and time grow with the log; the proposal may miss a neighbour; an expert that was observed rarely
+    has neighbours far away.
 
     >>> x_ND, scores_NE = np.array([[1.0, 0], [0.9, 0.1], [0, 1.0]]), np.array([[1.0], [1.0], [0.0]])
     >>> fitted = KNN("x", k=2, prior=0).fit({"x": x_ND}, scores_NE)
@@ -47,27 +50,42 @@ class KNN(Estimator):
         return (self.signal,)
 
     def _fit(self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None) -> None:
-        self.x_ND_ = _unit(dense(features[self.signal], self.signal))
+        x_ND = _unit(dense(features[self.signal], self.signal))
+        self.rotation_DD_ = _principal(x_ND)
+        self.x_ND_ = x_ND @ self.rotation_DD_
         self.scores_NE_ = np.where(weights_NE > 0, scores_NE, np.nan).astype(np.float32)
         mean_E, _ = weighted_mean(scores_NE, weights_NE)
         self.mean_E_, self.spread_E_ = mean_E, weighted_mean((scores_NE - mean_E) ** 2, weights_NE)[0]
         self.weights_NE_ = weights_NE.astype(np.float32)
 
     def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
-        x_ND = _unit(dense(features[self.signal], self.signal))
+        x_ND = self._turned(features)
         parts = [self._near(x_ND[start : start + CHUNK]) for start in range(0, max(len(x_ND), 1), CHUNK)]
+        if len(parts) == 1:
+            return parts[0]
         return np.concatenate([mean for mean, _ in parts]), np.concatenate([se for _, se in parts])
 
+    def _turned(self, features: FeatureMap) -> Floats:
+        return _unit(dense(features[self.signal], self.signal)) @ self.rotation_DD_
+
     def _near(self, x_ND: Floats) -> tuple[Floats, Floats]:
-        similar_NM = x_ND @ self.x_ND_.T
+        search = self._search()
+        coarse = search.coarse_NC.shape[1]
+        similar_NM = x_ND[:, :coarse] @ search.coarse_NC.T
         mean_NE, se_NE = np.empty((2, len(x_ND), len(self.mean_E_)))
-        for group in self._groups():
+        for group in search.groups:
             s_NM = similar_NM if group.rows_M is None else similar_NM[:, group.rows_M]
-            k = min(self.k, s_NM.shape[1])
-            near_NK = np.argpartition(s_NM, s_NM.shape[1] - k, axis=1)[:, s_NM.shape[1] - k :]
-            weights_NK = self._weigh(np.take_along_axis(s_NM, near_NK, axis=1))
-            pair = self._pool(group, near_NK, weights_NK)
-            mean_NE[:, group.columns_G], se_NE[:, group.columns_G] = pair
+            if coarse < x_ND.shape[1]:
+                near_NK = _largest(s_NM, RERANKED * self.k)
+                rows_NK = near_NK if group.rows_M is None else group.rows_M[near_NK]
+                s_NK = np.matmul(self.x_ND_[rows_NK], x_ND[:, :, None])[:, :, 0]
+                best_NK = _largest(s_NK, self.k)
+                near_NK = np.take_along_axis(near_NK, best_NK, axis=1)
+                weights_NK = self._weigh(np.take_along_axis(s_NK, best_NK, axis=1))
+            else:
+                near_NK = _largest(s_NM, self.k)
+                weights_NK = self._weigh(np.take_along_axis(s_NM, near_NK, axis=1))
+            mean_NE[:, group.columns_G], se_NE[:, group.columns_G] = self._pool(group, near_NK, weights_NK)
         return mean_NE, se_NE
 
     def _weigh(self, similar_NK: Floats) -> Floats:
@@ -88,16 +106,17 @@ class KNN(Estimator):
         variance_NG = effective_NG * np.maximum(spread_NG, 0.0) + extra * self.spread_E_[group.columns_G]
         return mean_NG, np.sqrt(variance_NG / (effective_NG + extra) / (effective_NG + prior))
 
-    def _groups(self) -> list[Group]:
-        """Experts observed on the same rows share one search; derived from the learned arrays, never saved."""
-        cached: tuple[Floats, list[Group]] | None = self.__dict__.get("_groups_cache")
-        if cached is None or cached[0] is not self.scores_NE_:
-            cached = self.scores_NE_, _group(self.scores_NE_, self.weights_NE_)
-            self._groups_cache = cached
-        return cached[1]
+    def _search(self) -> _Search:
+        """Derived from the learned arrays once per set of experts, never saved."""
+        cached: _Search | None = self.__dict__.get("_cache")
+        if cached is None or cached.source is not self.scores_NE_:
+            small = len(self.x_ND_) <= EXACT
+            coarse_NC = self.x_ND_ if small else np.ascontiguousarray(self.x_ND_[:, :COARSE])
+            cached = self._cache = _Search(self.scores_NE_, coarse_NC, _group(self.scores_NE_, self.weights_NE_))
+        return cached
 
     def _add_expert(self, features: FeatureMap, scores_N: Floats) -> None:
-        x_ND = _unit(dense(features[self.signal], self.signal))
+        x_ND = self._turned(features)
         rows, columns = self.scores_NE_.shape
         if not np.array_equal(x_ND, self.x_ND_):
             self.x_ND_ = np.concatenate([self.x_ND_, x_ND])
@@ -118,6 +137,15 @@ class KNN(Estimator):
 
 
 @dataclass(frozen=True, slots=True)
+class _Search:
+    """The first principal columns of every logged query, and experts that share a search."""
+
+    source: Floats
+    coarse_NC: Floats
+    groups: list[Group]
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """Experts observed on the same M rows (None: all of them)."""
 
@@ -125,6 +153,18 @@ class Group:
     rows_M: NDArray[np.intp] | None
     scores_MG: Floats
     weights_MG: Floats
+
+
+def _largest(values_NM: Floats, k: int) -> NDArray[np.intp]:
+    """Columns of the k largest values of each row, in no order."""
+    kept = min(k, values_NM.shape[1])
+    return np.argpartition(values_NM, values_NM.shape[1] - kept, axis=1)[:, values_NM.shape[1] - kept :]
+
+
+def _principal(x_ND: Floats) -> Floats:
+    """A rotation to principal axes, the largest first."""
+    _, basis_DD = np.linalg.eigh(x_ND.T.astype(np.float64) @ x_ND)
+    return np.ascontiguousarray(basis_DD[:, ::-1], dtype=np.float32)
 
 
 def _group(scores_NE: Floats, weights_NE: Floats) -> list[Group]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -18,6 +20,7 @@ __all__ = ["Prototypes"]
 
 LEVELS = (8, 16, 32, 64)
 PRIORS = tuple(float(p) for p in np.geomspace(2.0, 500.0, 9))
+SAMPLE = 4000  # rows that k-means looks at
 FEWEST = 20  # queries per prototype, on average, where `k` is not given
 
 
@@ -79,11 +82,19 @@ class Prototypes(Estimator):
         )
 
     def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
-        x_ND = dense(features[self.signal], self.signal)
-        cell_LN = [nearest(x_ND, centers_KD) for centers_KD in self.levels_]
-        mean_LNE = [mean_KE[cell_N] for cell_N, (mean_KE, _) in zip(cell_LN, self.tables_, strict=True)]
-        se_LNE = [se_KE[cell_N] for cell_N, (_, se_KE) in zip(cell_LN, self.tables_, strict=True)]
-        return np.asarray(sum(mean_LNE)) / len(cell_LN), np.asarray(sum(se_LNE)) / len(cell_LN)
+        fast = self._prepared()
+        closeness_NK = dense(features[self.signal], self.signal) @ fast.centers_DK - fast.half_K
+        cell_NL = np.stack([closeness_NK[:, a:b].argmax(axis=1) + a for a, b in fast.spans], axis=1)
+        both_NF = fast.table_KF[cell_NL].sum(axis=1) / len(fast.spans)
+        experts = both_NF.shape[1] // 2
+        return both_NF[:, :experts], both_NF[:, experts:]
+
+    def _prepared(self) -> _Prepared:
+        """All levels side by side, for one product; derived once per set of experts, never saved."""
+        cached: _Prepared | None = self.__dict__.get("_cache")
+        if cached is None or cached.source is not self.tables_:
+            cached = self._cache = _prepare(self.levels_, self.tables_)
+        return cached
 
     def _add_expert(self, features: FeatureMap, scores_N: Floats) -> None:
         x_ND, scores_N1 = dense(features[self.signal], self.signal), scores_N[:, None]
@@ -101,8 +112,33 @@ class Prototypes(Estimator):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """Prototypes of all levels in K columns; row k of the table holds F = 2E values, means then standard errors."""
+
+    source: tuple[tuple[Floats, Floats], ...]
+    centers_DK: Floats
+    half_K: Floats
+    table_KF: Floats
+    spans: tuple[tuple[int, int], ...]
+
+
+def _prepare(levels: Sequence[Floats], tables: tuple[tuple[Floats, Floats], ...]) -> _Prepared:
+    ends = [0, *np.cumsum([len(centers_KD) for centers_KD in levels]).tolist()]
+    centers_KD = np.concatenate(levels)
+    return _Prepared(
+        source=tables,
+        centers_DK=np.ascontiguousarray(centers_KD.T),
+        half_K=0.5 * (centers_KD**2).sum(axis=1),
+        table_KF=np.concatenate([np.hstack(pair) for pair in tables]),
+        spans=tuple(pairwise(ends)),
+    )
+
+
 def _k_means(x_ND: Floats, k: int, seed: int) -> Floats:
     from sklearn.cluster import KMeans
 
-    fitted = KMeans(n_clusters=k, n_init=1, random_state=seed).fit(x_ND)
+    if len(x_ND) > SAMPLE:
+        x_ND = x_ND[np.random.default_rng(seed).permutation(len(x_ND))[:SAMPLE]]
+    fitted = KMeans(n_clusters=min(k, len(x_ND)), n_init=1, random_state=seed).fit(x_ND)
     return np.ascontiguousarray(fitted.cluster_centers_, dtype=np.float32)

@@ -35,4 +35,4 @@ class Ridge(LinearModel):
 
     def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
         mean_NE, leverage_NE = self._linear(features)
-        return np.clip(mean_NE, 0.0, 1.0), np.sqrt(self.variance_E_ * leverage_NE)
+        return np.minimum(np.maximum(mean_NE, 0.0), 1.0), np.sqrt(self.variance_E_ * leverage_NE)
