@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Int = NDArray[np.int64]
 Codes = NDArray[np.uint64]
+Whole = TypeVar("Whole", np.int64, np.uint64)
 
 GRAM = 5
 _BLOCK = 4_000_000  # characters coded, or pairs looked at, at once
@@ -143,13 +144,12 @@ def _points(text: str) -> NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 
-def _sorted_set(codes: Codes) -> Codes:
-    """Sorts in place: callers own the array."""
-    codes.sort()
-    keep = np.empty(len(codes), dtype=bool)
-    keep[0] = True
-    np.not_equal(codes[1:], codes[:-1], out=keep[1:])
-    return np.asarray(codes[keep])
+def _sorted_set(values: NDArray[Whole]) -> NDArray[Whole]:
+    """The distinct values in order. Sorts in place, which is several times faster than np.unique's hashing."""
+    values.sort()
+    keep = np.ones(len(values), dtype=bool)
+    np.not_equal(values[1:], values[:-1], out=keep[1:])
+    return values[keep]
 
 
 def _bucket(codes: Codes, bits: int) -> Int:
@@ -177,35 +177,37 @@ class _Join:
         self._threshold = threshold
         self._share = threshold / (1 + threshold)  # of |x| + |y|: what a similar pair has in common at least
         self._coder = _Coder(texts)
-        entries, size_M, map_MW = self._prefixes(len(texts))
+        self._codes, self._places, size_M, map_MW = self._prefixes(len(texts))
         self._order_M = np.argsort(size_M, kind="stable")
+        self._rank_M = np.argsort(self._order_M)
         self._size_M, self._map_MW = size_M[self._order_M], map_MW[self._order_M]
-        self._probes = self._shared(entries, np.argsort(self._order_M))
-        index_M = self._size_M - _ceil(2 * self._share * self._size_M) + 1
-        self._index = self._probes.take(self._probes.place_P < index_M[self._probes.text_P])
         self._parent = list(range(len(texts)))
         self._sets: dict[int, Codes] = {}
         self._held = 0
 
     def labels(self) -> Int:
         """A representative of each text's group, both as numbers of the given texts."""
-        probes, low_P, high_P = self._ranges()
-        self._link(probes.text_P, self._index.text_P[high_P - 1])  # nearest in size first: most groups close on it
-        self._link_ranges(probes, low_P, high_P)
+        for entries in self._parts():
+            limit_M = self._size_M - _ceil(2 * self._share * self._size_M) + 1
+            index = entries.take(entries.place_P < limit_M[entries.text_P])
+            probes, low_P, high_P = self._ranges(entries, index)
+            self._link(probes.text_P, index.text_P[high_P - 1])  # nearest in size first: most groups close on it
+            self._link_ranges(probes, low_P, high_P, index)
         labels_M = np.empty(len(self._order_M), dtype=np.int64)
         labels_M[self._order_M] = self._order_M[self._roots()]
         return labels_M
 
-    def _prefixes(self, texts: int) -> tuple[list[tuple[Codes, Int]], Int, Codes]:
-        """Each text's rare grams with their places, set sizes, and parity bitmaps of shape (M, words).
+    def _prefixes(self, texts: int) -> tuple[list[Codes], list[NDArray[np.int32]], Int, Codes]:
+        """Each text's prefix grams and their places, set sizes, and parity bitmaps of shape (M, words).
 
         Grams that occur once in all texts are left out: nothing can be shared through them.
         """
-        bits = min(24, max(16, self._coder.characters.bit_length() + 1))
+        bits = _bits(self._coder.characters)
         rarity = np.minimum(self._coder.counts(bits), 65535).astype(np.uint16)  # 16 bits sort fastest
         size_M = np.zeros(texts, dtype=np.int64)
         map_MW = np.zeros((texts, (1 << _MAP_BITS) // 64), dtype=np.uint64)
-        prefixes = []
+        prefixes: list[Codes] = []
+        places: list[NDArray[np.int32]] = []
         for n, codes in enumerate(self._coder.each()):
             size_M[n] = len(codes)
             bucket_P = _bucket(codes, bits)
@@ -215,58 +217,65 @@ class _Join:
             order_P = rarity_P.argsort(kind="stable")  # ties by code: the order is the same in every text
             order_P = order_P[: len(codes) - math.ceil(self._threshold * len(codes) - _SLACK) + 1]
             (place_P,) = (rarity_P[order_P] > 1).nonzero()
-            prefixes.append((codes[order_P[place_P]], place_P))
-        return prefixes, size_M, map_MW
+            prefixes.append(codes[order_P[place_P]])
+            places.append(place_P.astype(np.int32))
+        return prefixes, places, size_M, map_MW
 
-    def _shared(self, prefixes: list[tuple[Codes, Int]], rank_M: Int) -> _Entries:
-        """The entries of grams that stand in more than one prefix."""
-        code_P = np.concatenate([codes for codes, _ in prefixes])
-        place_P = np.concatenate([places for _, places in prefixes])
-        text_P = np.repeat(rank_M, [len(codes) for codes, _ in prefixes])
-        order_P = np.lexsort((text_P, code_P))
-        code_P, entries = code_P[order_P], _Entries(code_P, text_P, place_P).take(order_P)
-        gram_P = np.cumsum(np.concatenate([[0], code_P[1:] != code_P[:-1]])) if len(code_P) else entries.gram_P
-        shared_P = np.bincount(gram_P)[gram_P] > 1
-        return entries._replace(gram_P=gram_P).take(shared_P)
+    def _parts(self) -> Iterator[_Entries]:
+        """The entries of grams that stand in more than one prefix, a share of the grams at a time to bound memory."""
+        text_P = np.repeat(self._rank_M.astype(np.int32), [len(codes) for codes in self._codes])
+        code_P, place_P = np.concatenate(self._codes), np.concatenate(self._places)
+        self._codes, self._places = [], []
+        parts = len(code_P) // (_BLOCK // 2) + 1
+        part_P = ((code_P * _MIX) >> np.uint64(32)).astype(np.uint32) % np.uint32(parts)
+        for part in range(parts):
+            (at_P,) = (part_P == part).nonzero()
+            at_P = at_P[np.lexsort((text_P[at_P], code_P[at_P]))]
+            fresh_P = np.ones(len(at_P), dtype=bool)
+            np.not_equal(code_P[at_P[1:]], code_P[at_P[:-1]], out=fresh_P[1:])
+            gram_P = np.cumsum(fresh_P) - 1
+            shared_P = np.bincount(gram_P)[gram_P] > 1
+            at_P, gram_P = at_P[shared_P], gram_P[shared_P]
+            yield _Entries(gram_P, text_P[at_P].astype(np.int64), place_P[at_P].astype(np.int64))
 
-    def _ranges(self) -> tuple[_Entries, Int, Int]:
+    def _ranges(self, entries: _Entries, index: _Entries) -> tuple[_Entries, Int, Int]:
         """For each probing entry the part [low, high) of the index with the same gram and a fitting, smaller size."""
-        texts, size_P = len(self._size_M), self._size_M[self._probes.text_P]
+        texts, size_P = len(self._size_M), self._size_M[entries.text_P]
         least_P = np.searchsorted(self._size_M, _ceil(self._threshold * size_P))
-        most_P = np.floor((size_P - self._probes.place_P) / self._share - size_P + _SLACK)
-        beyond_P = np.minimum(np.searchsorted(self._size_M, most_P, side="right"), self._probes.text_P)
-        keys = self._index.gram_P * texts + self._index.text_P
-        low_P = np.searchsorted(keys, self._probes.gram_P * texts + least_P)
-        high_P = np.searchsorted(keys, self._probes.gram_P * texts + beyond_P)
+        most_P = np.floor((size_P - entries.place_P) / self._share - size_P + _SLACK)
+        beyond_P = np.minimum(np.searchsorted(self._size_M, most_P, side="right"), entries.text_P)
+        keys = index.gram_P * texts + index.text_P
+        low_P = np.searchsorted(keys, entries.gram_P * texts + least_P)
+        high_P = np.searchsorted(keys, entries.gram_P * texts + beyond_P)
         some_P = high_P > low_P
-        return self._probes.take(some_P), low_P[some_P], high_P[some_P]
+        return entries.take(some_P), low_P[some_P], high_P[some_P]
 
-    def _link_ranges(self, probes: _Entries, low_P: Int, high_P: Int) -> None:
+    def _link_ranges(self, probes: _Entries, low_P: Int, high_P: Int, index: _Entries) -> None:
         """Look at every pair of every range whose texts are not linked yet, block by block."""
-        open_P = self._open(probes, low_P, high_P)
+        open_P = self._open(probes, low_P, high_P, index)
         probes, low_P, high_P = probes.take(open_P), low_P[open_P], high_P[open_P]
         ends_P = np.cumsum(high_P - low_P)
         start = 0
         while start < len(ends_P):
             before = ends_P[start - 1] if start else 0
-            stop = max(start + 1, int(np.searchsorted(ends_P, before + _BLOCK, side="right")))
+            stop = max(start + 1, int(np.searchsorted(ends_P, before + _BLOCK // 4, side="right")))
             part = np.arange(start, stop)
-            part = part[self._open(probes.take(part), low_P[part], high_P[part])]
+            part = part[self._open(probes.take(part), low_P[part], high_P[part], index)]
             length_P = high_P[part] - low_P[part]
             x_R = np.repeat(probes.text_P[part], length_P)
             skip_P = low_P[part] - np.cumsum(length_P) + length_P
             at_R = np.arange(len(x_R)) + np.repeat(skip_P, length_P)
-            y_R, roots_M = self._index.text_P[at_R], self._roots()
+            y_R, roots_M = index.text_P[at_R], self._roots()
             size_R = self._size_M[y_R]
-            near_R = self._size_M[x_R] <= (size_R - self._index.place_P[at_R]) / self._share - size_R + _SLACK
+            near_R = self._size_M[x_R] <= (size_R - index.place_P[at_R]) / self._share - size_R + _SLACK
             near_R &= roots_M[x_R] != roots_M[y_R]
             self._link(x_R[near_R], y_R[near_R])
             start = stop
 
-    def _open(self, probes: _Entries, low_P: Int, high_P: Int) -> NDArray[np.bool_]:
+    def _open(self, probes: _Entries, low_P: Int, high_P: Int, index: _Entries) -> NDArray[np.bool_]:
         """Which ranges hold a text that is not yet linked to the probing one; one look per range."""
         roots_M = self._roots()
-        root_I = roots_M[self._index.text_P]
+        root_I = roots_M[index.text_P]
         run_I = np.cumsum(np.concatenate([[0], root_I[1:] != root_I[:-1]]))
         closed_P = (run_I[low_P] == run_I[high_P - 1]) & (root_I[low_P] == roots_M[probes.text_P])
         return np.asarray(~closed_P, dtype=np.bool_)
@@ -274,7 +283,7 @@ class _Join:
     def _link(self, x_R: Int, y_R: Int) -> None:
         """Link those of R proposed pairs that are similar."""
         texts = len(self._size_M)
-        pairs = np.unique(x_R * texts + y_R)
+        pairs = _sorted_set(x_R * texts + y_R)
         for start in range(0, len(pairs), _BLOCK // 16):
             x_B, y_B = np.divmod(pairs[start : start + _BLOCK // 16], texts)
             unlike_B = np.bitwise_count(self._map_MW[x_B] ^ self._map_MW[y_B]).sum(axis=1, dtype=np.int64)
@@ -312,6 +321,11 @@ class _Join:
         while ((further_M := roots_M[roots_M]) != roots_M).any():
             roots_M = further_M
         return roots_M
+
+
+def _bits(things: int) -> int:
+    """Enough for a table of buckets in which most of so many things are alone, within 128 MiB."""
+    return min(24, max(16, things.bit_length() + 1))
 
 
 def _ceil(values: NDArray[Any]) -> Int:
