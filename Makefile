@@ -35,12 +35,14 @@ bench: setup ## speed: decisions, log, gateway; quality: `turnout bench`
 	$(BIN)/python benchmarks/bench_log.py
 	$(BIN)/python benchmarks/bench_decision.py
 	$(BIN)/python benchmarks/bench_gateway.py
+	$(BIN)/python benchmarks/bench_peers.py
+	test ! -d ../shared/data || $(BIN)/turnout bench --data ../shared/data
 
 docs: setup ## the pages that are generated from the registry
-	$(BIN)/turnout systems docs --write docs/systems.md
+	$(BIN)/turnout systems list --markdown > docs/systems.md
 
 router: setup ## fit the router that ships again, from its committed log
-	bash recipes/embedded/fit.sh
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh recipes/embedded/make-router.sh fit
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
