@@ -99,6 +99,18 @@ def test_partial_logs_with_propensities(make_log, make_router):
     assert "oracle" not in table
 
 
+def test_what_knows_no_difference_shows_no_gain_on_a_partial_log(make_log, make_router):
+    """Best single and constant estimates must be the same choice, however rarely an expert was tried."""
+    full = make_log(1000)
+    arm_N = np.random.default_rng(3).choice(3, len(full), p=[0.1, 0.1, 0.8])
+    logged_NE = np.where(np.arange(3) == arm_N[:, None], full.matrix(), np.nan)
+    propensity_NE = np.tile([0.1, 0.1, 0.8], (len(full), 1))
+    log = OutcomeLog.from_arrays(full.texts, full.experts, logged_NE, propensity_NE=propensity_NE)
+    router = make_router(log, estimator=registry.create("estimator", "constant"))
+    assert router.guard.abstains
+    assert router.guard.gain == 0.0
+
+
 def test_a_log_without_exploration_cannot_pass_the_guard(make_log, make_router):
     full = make_log(600)
     logged_NE = np.where([True, False, False], full.matrix(), np.nan)

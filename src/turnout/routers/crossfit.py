@@ -73,7 +73,7 @@ def _held_out(estimator: Estimator, evidence: Evidence, test_N: NDArray[np.bool_
 
 
 def replay(
-    policy: Policy, found: CrossFit, cost_NE: Array, values: Values, observed_NE: NDArray[np.bool_]
+    policy: Policy, found: CrossFit, cost_NE: Array, evidence: Evidence, values: Values
 ) -> tuple[Columns, Columns]:
     """The policy's choice and the best single expert on each query, both learned on the other folds; shapes (N,)."""
     choice_N = np.empty(len(cost_NE), dtype=np.intp)
@@ -82,8 +82,8 @@ def replay(
         test_N = found.fold_N == fold
         learned = _on_other_folds(policy, found.quality_NE[~test_N], cost_NE[~test_N])
         choice_N[test_N] = learned.choose(found.quality_NE[test_N], cost_NE[test_N])
-        others = Values(values.score_NE[~test_N], values.cost_NE[~test_N])
-        baseline_N[test_N] = best_single(learned, others, observed_NE[~test_N])
+        averages = evidence.averages(~test_N, values.cost_NE)
+        baseline_N[test_N] = best_single(learned, *averages, evidence.observed[~test_N])
     return choice_N, baseline_N
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from turnout import registry
 from turnout.errors import LogError
+from turnout.estimators.base import weighted_mean
 from turnout.features import Features, Sparse, take
 from turnout.prices import CostModel, sizes
 from turnout.signals.base import Signal
@@ -59,17 +60,27 @@ class Evidence:
     def values(self, predicted_NE: Array, expected_cost_NE: Array) -> Values:
         """Doubly robust score and cost of every expert on every query, each (N, E); exact on a full matrix.
 
-        Predictions must be cross-fitted. Without logged propensities an outcome is taken to be missing at random,
-        with its expert's share of observed queries as the propensity.
+        Predictions must be cross-fitted. Weights are self-normalised per expert, which costs little bias and saves
+        much variance where an expert was rarely tried. Without logged propensities an outcome is taken to be missing
+        at random, with its expert's share of observed queries as the propensity.
         """
         score_NE = _fill(self.scores_NE, self.propensity_NE, predicted_NE)
         known_NE = np.where(np.isfinite(self.cost_NE), self.cost_NE, expected_cost_NE)
         observed_cost_NE = np.where(self.observed, known_NE, np.nan)
         return Values(score_NE, _fill(observed_cost_NE, self.propensity_NE, expected_cost_NE))
 
+    def averages(self, rows_N: NDArray[np.bool_], cost_NE: Array) -> tuple[Array, Array]:
+        """Mean score of each expert where it was observed (weighted), and mean of `cost_NE`, on some queries: (E,)."""
+        score_E, _ = weighted_mean(self.scores_NE[rows_N], self.weights_NE[rows_N])
+        seen_E = self.observed[rows_N].any(axis=0)
+        return np.where(seen_E, score_E, 0.0), cost_NE[rows_N].mean(axis=0)
+
 
 def _fill(observed_NE: Array, propensity_NE: Array | None, predicted_NE: Array) -> Array:
     rows = len(observed_NE)
+    if propensity_NE is not None:
+        weight_E = np.where(np.isfinite(observed_NE), 1.0 / propensity_NE, 0.0).mean(axis=0)
+        propensity_NE = propensity_NE * np.where(weight_E > 0, weight_E, 1.0)
     columns = [
         doubly_robust(np.full(rows, e, dtype=np.intp), observed_NE, propensity_NE, predicted_NE)
         for e in range(observed_NE.shape[1])

@@ -52,12 +52,13 @@ def fit_decisions(
     policy.fit(found.quality_NE, cost_NE)
     values = evidence.values(found.quality_NE, cost_NE)
     fixed = None if baseline is None else evidence.experts.index(baseline)
-    choice_N, baseline_N = replay(policy, found, cost_NE, values, evidence.observed)
+    choice_N, baseline_N = replay(policy, found, cost_NE, evidence, values)
     if fixed is not None:
         baseline_N = np.full_like(baseline_N, fixed)
     lam = price_of_quality(policy, found.quality_NE, cost_NE)
     (gain, low, high), support = judge(choice_N, baseline_N, evidence, values, lam=lam, seed=seed)
-    single = best_single(policy, values, evidence.observed) if fixed is None else fixed
+    averages = evidence.averages(np.ones(len(cost_NE), dtype=bool), values.cost_NE)
+    single = best_single(policy, *averages, evidence.observed) if fixed is None else fixed
     verdict = Guard(
         enabled=guard,
         passed=bool(low > 0),
@@ -68,7 +69,7 @@ def fit_decisions(
         lam=lam,
         groups=len(np.unique(evidence.groups_N)),
         support=support,
-        ranking=_ranking(policy, values, evidence.observed, single),
+        ranking=_ranking(policy, averages, evidence.observed, single),
     )
     return found.calibration, verdict, figures(evidence, values, choice_N, baseline_N, seed=seed)
 
@@ -80,21 +81,22 @@ def _without_evidence(
     mean_E = np.nanmean(evidence.scores_NE, axis=0)
     values = Values(np.where(evidence.observed, evidence.scores_NE, mean_E), cost_NE)
     policy.fit(*values)
+    averages = evidence.averages(np.ones(len(cost_NE), dtype=bool), cost_NE)
     named = None if baseline is None else evidence.experts.index(baseline)
-    single = best_single(policy, values, evidence.observed) if named is None else named
+    single = best_single(policy, *averages, evidence.observed) if named is None else named
     nan = float("nan")
     verdict = Guard(
         guard, False, evidence.experts[single], nan, nan, nan, price_of_quality(policy, *values),
-        1, 0, _ranking(policy, values, evidence.observed, single),
+        1, 0, _ranking(policy, averages, evidence.observed, single),
     )  # fmt: skip
     return Calibration.identity(), verdict, {}
 
 
-def _ranking(policy: Policy, values: Values, observed_NE: NDArray[np.bool_], first: int) -> tuple[float, ...]:
+def _ranking(
+    policy: Policy, averages: tuple[Array, Array], observed_NE: NDArray[np.bool_], first: int
+) -> tuple[float, ...]:
     """The policy's objective for each expert's averages; `first` leads, and experts of few outcomes come last."""
-    objective_E = policy.objective(values.score_NE.mean(axis=0)[None], values.cost_NE.mean(axis=0)[None])[0].astype(
-        np.float64
-    )
+    objective_E = policy.objective(averages[0][None], averages[1][None])[0].astype(np.float64)
     objective_E -= np.where(proven(observed_NE), 0.0, np.ptp(objective_E) + 1.0)
     objective_E[first] = max(float(objective_E.max()), float(objective_E[first]))
     others_E = np.delete(objective_E, first)
@@ -128,7 +130,7 @@ def figures(
     table = {
         "router": row(choice_N),
         "best single": row(baseline_N, evidence.experts[int(np.bincount(baseline_N).argmax())]),
-        "best quality": one(int(value_NE.mean(axis=0).argmax())),
+        "best quality": one(int(evidence.averages(np.ones(len(rows), dtype=bool), cost_NE)[0].argmax())),
         "cheapest": one(int(mean_cost_E.argmin())),
         "dearest": one(int(mean_cost_E.argmax())),
     }

@@ -52,16 +52,19 @@ class Guard:
     def words(self) -> str:
         """The verdict in plain words."""
         if not np.isfinite(self.low):
-            reason = f"{self.groups} groups of queries with {self.support} outcomes of its own choices are too few"
             verdict = "abstains" if self.enabled else "routes unguarded"
-            return f"{verdict}: {reason} to show a gain over always asking {self.baseline}"
+            return (
+                f"{verdict}: {self.groups} groups of queries, with {self.support} outcomes of either side where its "
+                f"choice is not {self.baseline}, are too few to show a gain over always asking {self.baseline}"
+            )
         if self.gain == self.low == self.high == 0.0:
             verdict = "abstains" if self.enabled else "routes unguarded"
             return f"{verdict}: {self.baseline} was its choice on every held-out query"
         gained = f"{self.gain:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
         if self.passed:
             return f"routes: on held-out queries it gains {gained} over always asking {self.baseline}"
-        shown = f"the gain over always asking {self.baseline}, {gained}, is not clear of zero"
+        short = "is a loss" if self.high < 0 else "is not clear of zero"
+        shown = f"on held-out queries the gain over always asking {self.baseline}, {gained}, {short}"
         if self.enabled:
             return f"abstains: {shown}, so every request goes to {self.baseline}"
         return f"routes unguarded: {shown}"
@@ -100,12 +103,11 @@ def judge(
     return (interval.mean, interval.low, interval.high), support
 
 
-def best_single(policy: Policy, values: Values, observed_NE: NDArray[np.bool_]) -> int:
+def best_single(policy: Policy, quality_E: Array, cost_E: Array, observed_NE: NDArray[np.bool_]) -> int:
     """The one expert the policy would take for all queries, knowing only averages and keeping to its own budget.
 
     Only experts that were observed often enough are trusted with that.
     """
-    quality_E, cost_E = values.score_NE.mean(axis=0), values.cost_NE.mean(axis=0)
     within_E, proven_E = affordable(policy, cost_E), proven(observed_NE)
     if not within_E.any():
         return int(np.where(proven_E, cost_E, np.inf).argmin())
