@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import hypothesis.strategies as st
 import numpy as np
@@ -138,3 +140,21 @@ def _edit(folder, change):
     document = json.loads(file.read_text())
     change(document)
     file.write_text(json.dumps(document))
+
+
+def test_loading_and_deciding_import_nothing_heavy(make_log, make_router, tmp_path):
+    """In a fresh process, with every kind of estimator and signal in one router."""
+    members = tuple(
+        registry.create("estimator", name) for name in ("prototype", "knn", "length", "logistic", "task_table")
+    )
+    ridge = registry.create("estimator", "ridge", on=("embedding", "format", "tfidf", "language"))
+    estimator = registry.create("estimator", "average", members=(*members, ridge))
+    make_router(make_log(80), estimator=estimator, examples=5).save(tmp_path / "r")
+    code = (
+        "import sys; from turnout import Request, Router; "
+        f"router = Router.load({str(tmp_path / 'r')!r}); router.bind(router.arms).decide(Request('2 + 2'), seed=0); "
+        "router.explain('2 + 2'); "
+        "print([n for n in ('sklearn', 'scipy', 'polars', 'torch', 'aiohttp', 'pandas') if n in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
