@@ -101,7 +101,7 @@ def measure(path: str, group: bool) -> dict[str, object]:
         wall, cpu = time.perf_counter(), time.process_time()
         log.groups()
         result |= {"grouping_s": _since(wall, time.perf_counter), "grouping_cpu_s": _since(cpu, time.process_time)}
-        result |= describe(log)["duplicates"]
+        result |= {key: value for key, value in describe(log)["duplicates"].items() if key != "largest_prompt"}
     unit = 1 if sys.platform == "darwin" else 1024
     return result | {"peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 2)}
 
