@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from turnout.errors import ConfigError, ExpertError, ExpertTimeout, ExpertUnreachable
+from turnout.experts import http
 from turnout.experts.http import HttpClient, HttpExpert
 from turnout.testing.experts import Script, ScriptedServer, completion, events, unused_url
 from turnout.types import Arm, Call, Reply, Usage
@@ -121,6 +122,27 @@ async def test_connections_are_reused(client: HttpClient) -> None:
         assert sum(map(len, connector._conns.values())) == 1
 
 
+async def test_a_kept_connection_that_closes_at_once_is_replaced(client: HttpClient) -> None:
+    async with ScriptedServer(Script("one"), Script(refuse=True), Script("two")) as server:
+        one = expert(client, server.base_url)
+        await read(await one.call(call()))
+        assert b"two" in await read(await one.call(call()))
+        assert len(server.requests) == 3
+
+
+async def test_nothing_else_is_sent_twice(client: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ScriptedServer(Script(refuse=True), Script("one"), Script(refuse=True), Script(refuse=True)) as server:
+        one = expert(client, server.base_url)
+        with pytest.raises(ExpertError, match="closed the connection"):  # a new connection
+            await one.call(call())
+        assert len(server.requests) == 1
+        await read(await one.call(call()))
+        monkeypatch.setattr(http, "STALE_S", -1.0)
+        with pytest.raises(ExpertError, match="closed the connection"):  # a kept one, but later
+            await one.call(call())
+        assert len(server.requests) == 3
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 503])
 @pytest.mark.parametrize("document", [ASKED, STREAMED], ids=["whole", "stream"])
 async def test_error_status_passes_through(client: HttpClient, status: int, document: dict[str, Any]) -> None:
@@ -226,6 +248,19 @@ async def test_stall(client: HttpClient, document: dict[str, Any]) -> None:
 async def test_slow_but_steady_is_no_stall(client: HttpClient) -> None:
     _, body = await ask(client, Script("abcdef", chunks=6, chunk_s=0.12), STREAMED)
     assert body.endswith(b"[DONE]\n\n")
+
+
+async def test_a_slow_reader_is_no_stall(client: HttpClient) -> None:
+    async with ScriptedServer(Script("abcd", chunks=4, chunk_s=0.05)) as server:
+        reply = await expert(client, server.base_url).call(call(STREAMED))
+        assert await anext(reply.body)
+        await asyncio.sleep(3 * client.stall_s)
+        assert (await read(reply)).endswith(b"[DONE]\n\n")
+
+
+async def test_silence_before_the_first_chunk_is_no_stall(client: HttpClient) -> None:
+    _, body = await ask(client, Script("a", chunks=1, delay_s=0.4, chunk_s=0.4, raw=completion(Script("a"), ASKED)))
+    assert body == completion(Script("a"), ASKED)
 
 
 @pytest.mark.parametrize("document", [ASKED, STREAMED], ids=["whole", "stream"])

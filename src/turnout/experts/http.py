@@ -13,6 +13,8 @@ import os
 import urllib.request
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
+from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -26,6 +28,8 @@ from turnout.types import Arm, Call, Reply, Usage
 
 TAIL_BYTES = 16 << 10  # the usage comes last in a stream; this much of its end is kept
 JSON_BYTES = 32 << 20  # a larger answer is refused, so that no upstream can fill the memory
+STALE_S = 0.5  # a kept connection that closes later than this may have begun to answer
+NEVER = float("inf")
 LARGE_BODY = 1 << 20  # aiohttp warns about larger bodies given as bytes
 HOP_BY_HOP = frozenset(
     {
@@ -50,34 +54,78 @@ class HttpClient:
 
     `connect_s` bounds name lookup, connection and TLS; `stall_s` the silence between two chunks of a body;
     `keepalive_s` how long an idle connection is kept, 0 for a new one per call. All in seconds.
+
+    Limits: a server may close a kept connection just as the next request goes out on it. Where that happens at once
+    and without a byte of an answer, the request is sent once more, on a new connection; never otherwise.
     """
 
     def __init__(
         self, *, connect_s: float = 5.0, stall_s: float = 60.0, keepalive_s: float = 15.0, proxies: bool = True
     ) -> None:
         self.connect_s, self.stall_s, self.keepalive_s, self.proxies = connect_s, stall_s, keepalive_s, proxies
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
-    def session(self) -> aiohttp.ClientSession:
-        """The session, made on first use inside the running loop."""
-        if self._session is None:
-            # Proxies come from the environment per base URL, once: `trust_env` would look them and the user's netrc
-            # up again at every request. Certificates follow SSL_CERT_FILE and SSL_CERT_DIR through OpenSSL.
-            idle = {"keepalive_timeout": self.keepalive_s} if self.keepalive_s else {"force_close": True}
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=30, **idle),
-                timeout=aiohttp.ClientTimeout(total=None, connect=self.connect_s),
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept", "Content-Type"),
-            )
-        return self._session
+    async def post(self, url: URL, body: bytes, **options: Any) -> aiohttp.ClientResponse:
+        """Send a request; returns once status and headers are known. Raises the client's own errors."""
+        loop, took = asyncio.get_running_loop(), _Took()
+        started = loop.time()
+        try:
+            return await self._post(self.session(), url, body, trace_request_ctx=took, **options)
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            if not took.kept_connection or loop.time() - started > STALE_S:
+                raise
+            return await self._post(self.session(is_kept=False), url, body, **options)
+
+    async def _post(
+        self, session: aiohttp.ClientSession, url: URL, body: bytes, **options: Any
+    ) -> aiohttp.ClientResponse:
+        data = body if len(body) < LARGE_BODY else io.BytesIO(body)
+        return await session.post(url, data=data, allow_redirects=False, **options)
+
+    def session(self, *, is_kept: bool = True) -> aiohttp.ClientSession:
+        """The session whose connections are kept, or the other one; made on first use inside the running loop."""
+        is_kept = is_kept and self.keepalive_s > 0
+        if is_kept not in self._sessions:
+            self._sessions[is_kept] = self._new_session(is_kept)
+        return self._sessions[is_kept]
+
+    def _new_session(self, is_kept: bool) -> aiohttp.ClientSession:
+        # Proxies come from the environment per base URL, once: `trust_env` would look them and the user's netrc up
+        # again at every request. Certificates follow SSL_CERT_FILE and SSL_CERT_DIR through OpenSSL.
+        idle: dict[str, Any] = {"keepalive_timeout": self.keepalive_s} if is_kept else {"force_close": True}
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(_Took.note)
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=30, **idle),
+            timeout=aiohttp.ClientTimeout(total=None, connect=self.connect_s),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept", "Content-Type"),
+            trace_configs=[trace] if is_kept else None,
+        )
 
     async def aclose(self) -> None:
         """Close every connection. The next call opens new ones."""
-        if self._session is not None:
-            session, self._session = self._session, None
+        while self._sessions:
+            _, session = self._sessions.popitem()
             await session.close()
+
+
+class _Took:
+    """Which kind of connection a request went out on."""
+
+    __slots__ = ("kept_connection",)
+
+    def __init__(self) -> None:
+        self.kept_connection = False
+
+    @staticmethod
+    async def note(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+        """Called by the client when it takes a connection from its pool."""
+        if context.trace_request_ctx is not None:
+            context.trace_request_ctx.kept_connection = True
 
 
 class HttpExpert:
@@ -111,13 +159,8 @@ class HttpExpert:
             headers.update(self._headers)
         try:
             async with asyncio.timeout_at(until):
-                response = await self.client.session().post(
-                    self._url(call.path),
-                    data=call.body if len(call.body) < LARGE_BODY else io.BytesIO(call.body),
-                    headers=headers,
-                    proxy=self._proxy,
-                    proxy_auth=self._proxy_auth,
-                    allow_redirects=False,
+                response = await self.client.post(
+                    self._url(call.path), call.body, headers=headers, proxy=self._proxy, proxy_auth=self._proxy_auth
                 )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise self._failure(error, call) from error
@@ -178,18 +221,29 @@ class _Body:
     passed on, so that a cut or garbled answer can still be asked for elsewhere.
     """
 
-    __slots__ = ("_call", "_done", "_expert", "_kept", "_kept_bytes", "_late", "_read", "_response", "_timer", "_until")
+    __slots__ = (
+        "_call",
+        "_done",
+        "_expert",
+        "_has_begun",
+        "_kept",
+        "_kept_bytes",
+        "_late",
+        "_response",
+        "_timer",
+        "_until",
+        "_waits_since",
+    )
 
     def __init__(self, response: aiohttp.ClientResponse, expert: HttpExpert, call: Call, until: float | None) -> None:
-        self._response, self._expert, self._call, self._until = response, expert, call, until
+        self._response, self._expert, self._call = response, expert, call
+        self._until = NEVER if until is None else until
         self._kept: deque[bytes] = deque()
         self._kept_bytes = 0
-        self._done = False
+        self._done = self._has_begun = False
         self._late: ExpertError | None = None
-        self._read = 0.0
+        self._waits_since = NEVER
         self._timer: asyncio.TimerHandle | None = None
-        if until is not None:
-            self._timer = asyncio.get_running_loop().call_at(until, self._watch)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -232,15 +286,18 @@ class _Body:
 
     async def _next(self) -> bytes:
         """The next chunk, or nothing at the end. Raises ExpertError where the body breaks off or stalls."""
+        content, loop = self._response.content, asyncio.get_running_loop()
+        if self._has_begun:
+            self._waits_since = loop.time()
+        if self._timer is None and not content.is_eof():
+            self._watch()
         try:
-            chunk = await self._response.content.readany()
+            chunk = await content.readany()
         except (aiohttp.ClientError, OSError) as error:
             self._finish()
             self._response.close()
             raise (self._late or self._expert._error("broke off its answer")) from error
-        is_first, self._read = not self._read, asyncio.get_running_loop().time()
-        if is_first and chunk and not self._response.content.is_eof():
-            self._watch()
+        self._has_begun, self._waits_since = True, NEVER
         return chunk
 
     async def _whole(self) -> bytes:
@@ -278,16 +335,16 @@ class _Body:
         return b"".join(self._kept)
 
     def _watch(self) -> None:
-        """One timer per body: it looks when the last chunk came and is set again, instead of one per chunk."""
+        """One timer per body looks how long a chunk has been waited for, instead of one timer per chunk.
+
+        Silence before the first chunk is the model at work, and a reader that takes its time is no stall.
+        """
         loop, stall_s = asyncio.get_running_loop(), self._expert.client.stall_s
-        stalled_at = self._read + stall_s if self._read else float("inf")
-        late_at = min(stalled_at, float("inf") if self._until is None else self._until)
-        if self._timer is not None:
-            self._timer.cancel()
-        if loop.time() < late_at:
-            self._timer = loop.call_at(late_at, self._watch)
+        now, stalls_at = loop.time(), self._waits_since + stall_s
+        if now < min(stalls_at, self._until):
+            self._timer = loop.call_at(min(stalls_at, self._until, now + stall_s), self._watch)
             return
-        what = f"sent nothing for {stall_s:g} s" if late_at == stalled_at else "had not finished at its deadline"
+        what = f"sent nothing for {stall_s:g} s" if stalls_at <= now else "had not finished at its deadline"
         self._late = self._expert._error(what, ExpertTimeout)
         self._response.close()
 
