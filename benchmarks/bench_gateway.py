@@ -1,11 +1,12 @@
 """What the gateway costs: CPU a request, added time to the first token, CPU of a long prompt, resident memory.
 
-    python benchmarks/bench_gateway.py [--requests 6000] [--json]
+    python benchmarks/bench_gateway.py [--requests 6000] [--router FOLDER] [--json]
 
 Three processes: a mock upstream, the server under test, and this driver. The servers are the gateway with everything on
-(a fitted router, metrics, a trace row per request) and a bare uvicorn + aiohttp proxy that only copies bytes. CPU is the
-server process's own, user and system, all threads. The figures are the best of many short rounds, taken in turns, because
-what else runs on the machine can only add to them.
+(a router over nine experts, metrics, a trace row each) and a bare uvicorn + aiohttp proxy that only copies bytes.
+`forced` names the expert in the request, so that nothing is decided: what the gateway itself costs. CPU is the server
+process's own, user and system, all threads; the best of many short rounds, taken in turns, because what else runs on
+the machine can only add to it.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def serve_bare(upstream: str) -> None:
 
     listener, session = bind(HOST, 0), None
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
         nonlocal session
         session = session or aiohttp.ClientSession(auto_decompress=False)
         body = b""
@@ -107,7 +108,7 @@ def serve_bare(upstream: str) -> None:
     uvicorn.Server(settings).run(sockets=[listener])
 
 
-def serve_gateway(upstream: str, folder: str) -> None:
+def serve_gateway(upstream: str, folder: str, fitted: str) -> None:
     from turnout.config import Config, GatewayConfig
     from turnout.experts.http import HttpClient, HttpExpert
     from turnout.experts.pool import Pool
@@ -120,7 +121,7 @@ def serve_gateway(upstream: str, folder: str) -> None:
     client = HttpClient()
     arms = [Arm(name, price=Price(0.5 + n, 2.0 + n)) for n, name in enumerate(EXPERTS)]
     pool = Pool({arm.id: HttpExpert(arm, f"{upstream}/v1", client=client) for arm in arms}, (client,))
-    router = Router.load(Path(folder) / "router").bind(pool.arms)
+    router = Router.load(Path(fitted)).bind(pool.arms)
     config = Config(gateway=GatewayConfig(host=HOST, port=0))
     store = TraceStore(Path(folder) / "traces.sqlite")
     server.run(build(config, pool, router, store), config, on_ready=announce)
@@ -162,11 +163,9 @@ def started(role: str, *arguments: str) -> Iterator[tuple[str, int]]:
             process.terminate()
 
 
-def body_of(characters: int, *, stream: bool) -> bytes:
+def body_of(characters: int, *, stream: bool = False, model: str = "turnout/auto") -> bytes:
     prompt = (PROMPT * (characters // len(PROMPT) + 1))[:characters]
-    return json.dumps(
-        {"model": "turnout/auto", "messages": [{"role": "user", "content": prompt}], "stream": stream}
-    ).encode()
+    return json.dumps({"model": model, "messages": [{"role": "user", "content": prompt}], "stream": stream}).encode()
 
 
 async def drive(address: str, body: bytes, requests: int, connections: int) -> list[float]:
@@ -227,22 +226,28 @@ def cpu_ms(
     return {name: min(values) for name, values in found.items()}
 
 
-def measure(requests: int) -> dict[str, dict[str, float]]:
+def measure(requests: int, router: Path | None) -> dict[str, dict[str, float]]:
     import psutil
 
-    short, long = body_of(200, stream=False), body_of(200_000, stream=False)
     stream = body_of(200, stream=True)
+    bodies = {
+        "cpu_ms": (body_of(200), requests, 16),
+        "cpu_forced_ms": (body_of(200, model=EXPERTS[0]), requests, 16),
+        "cpu_stream_ms": (stream, requests, 16),
+        "cpu_200kb_ms": (body_of(200_000), requests // 4, 4),
+    }
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        fit_router(Path(folder) / "router")
+        if router is None:
+            router = Path(folder) / "router"
+            fit_router(router)
         upstream, _ = stack.enter_context(started("upstream"))
         servers: Servers = {
             "bare proxy": stack.enter_context(started("bare", upstream)),
-            "turnout": stack.enter_context(started("gateway", upstream, folder)),
+            "turnout": stack.enter_context(started("gateway", upstream, folder, str(router))),
         }
         rows: dict[str, dict[str, float]] = {name: {} for name in servers}
-        bodies = {"cpu_ms": (short, requests, 16), "cpu_stream_ms": (stream, requests, 16)}
-        for key, (body, count, connections) in {**bodies, "cpu_200kb_ms": (long, requests // 4, 4)}.items():
+        for key, (body, count, connections) in bodies.items():
             for name, value in cpu_ms(servers, body, count, connections=connections).items():
                 rows[name][key] = value
         ttft: dict[str, list[float]] = {"direct": [], **{name: [] for name in servers}}
@@ -259,6 +264,7 @@ def measure(requests: int) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=6000)
+    parser.add_argument("--router", type=Path, help="a fitted router, in place of one over made-up questions")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--role", choices=["driver", "upstream", "bare", "gateway"], default="driver")
     parser.add_argument("arguments", nargs="*", help=argparse.SUPPRESS)
@@ -270,7 +276,7 @@ def main() -> None:
     elif options.role == "gateway":
         serve_gateway(*options.arguments)
     else:
-        report(measure(options.requests), as_json=options.json)
+        report(measure(options.requests, options.router), as_json=options.json)
 
 
 def report(rows: dict[str, dict[str, float]], *, as_json: bool) -> None:
