@@ -9,6 +9,7 @@ from turnout import registry
 from turnout.errors import LogError, ParameterError, UnknownNameError
 from turnout.outcomes import OutcomeLog
 from turnout.routers import Router
+from turnout.routers.evidence import prompt_sizes
 from turnout.types import Price, Request
 
 SUM, WORDS = "7231 + 8812 + 9912 + 1231 + 5512 =", "Tell me about bakeli monupra stotrivel and wixyonzed?"
@@ -139,6 +140,17 @@ def test_a_log_without_text_is_fitted_on_its_stored_signals(make_log):
     bare = OutcomeLog.from_arrays(None, full.experts, full.matrix())
     with pytest.raises(LogError, match="neither prompts nor stored signals"):
         Router.fit(bare)
+
+
+def test_a_log_that_kept_some_prompts_uses_stored_signals_for_the_others(make_log, make_router):
+    full = make_log(300)
+    stored = registry.create("signal", "format").transform(full.texts)
+    some = [text if n % 4 < 2 else None for n, text in enumerate(full.texts)]
+    counts = {"prompt_tokens": np.full((300, 3), 77)}
+    log = OutcomeLog.from_arrays(some, full.experts, full.matrix(), signals={"format": stored}, columns_NE=counts)
+    mixed, whole = make_router(log, arms=()), make_router(full, arms=())
+    assert mixed.predict([SUM, WORDS])[0] == pytest.approx(whole.predict([SUM, WORDS])[0], abs=0.02)
+    assert prompt_sizes(log)[2] == 77
 
 
 def test_missing_stored_signals_are_named(make_log):

@@ -128,14 +128,14 @@ def gather(
 def read_signals(
     log: OutcomeLog, wanted: Sequence[str], fitted: Mapping[str, Signal] | None = None
 ) -> tuple[dict[str, Signal], dict[str, Features]]:
-    """The wanted signals and their features: computed from texts, or the stored values of a log without text."""
+    """The wanted signals and their features: computed from texts, or the stored values of queries without text."""
     fitted = fitted or {}
     if not wanted:
         return {}, nothing(len(log))
     if log.has_text:
         texts = log.texts
         signals = {n: fitted[n] if n in fitted else registry.create("signal", n).fit(texts) for n in wanted}
-        return signals, {name: signal.transform(texts) for name, signal in signals.items()}
+        return signals, _with_stored(log, {name: signal.transform(texts) for name, signal in signals.items()})
     stored = log.signals()
     missing = [name for name in wanted if name not in stored]
     if missing:
@@ -144,6 +144,18 @@ def read_signals(
         )
     signals = {n: fitted[n] if n in fitted else registry.create("signal", n).fit([]) for n in wanted}
     return signals, {name: stored[name] for name in wanted}
+
+
+def _with_stored(log: OutcomeLog, features: dict[str, Features]) -> dict[str, Features]:
+    """Stored values in place of those of an empty text, for a log that kept only some of its prompts."""
+    without_N = np.array([not text for text in log.texts])
+    stored = log.signals() if without_N.any() else {}
+    for name, values in features.items():
+        kept = stored.get(name)
+        if kept is not None and not isinstance(values, Sparse) and kept.shape[1] == values.shape[1]:
+            known_N = without_N & np.isfinite(kept).all(axis=1)
+            features[name] = np.where(known_N[:, None], kept, values)
+    return features
 
 
 def nothing(rows: int) -> dict[str, Features]:
@@ -162,13 +174,13 @@ def complete(features: Mapping[str, Features], rows: int) -> NDArray[np.bool_]:
 
 def prompt_sizes(log: OutcomeLog) -> Array:
     """Tokens of each prompt, shape (N,): from its text, else the mean of the logged counts, else 0."""
-    if log.has_text:
-        return sizes(log.texts)
-    if not log.has("prompt_tokens"):
-        return np.zeros(len(log))
+    size_N = sizes(log.texts)
+    if size_N.all() or not log.has("prompt_tokens"):
+        return size_N
     counts_NE = log.matrix("prompt_tokens")
     seen_NE = np.isfinite(counts_NE)
-    return np.asarray(np.where(seen_NE, counts_NE, 0.0).sum(axis=1) / np.maximum(seen_NE.sum(axis=1), 1))
+    counted_N = np.where(seen_NE, counts_NE, 0.0).sum(axis=1) / np.maximum(seen_NE.sum(axis=1), 1)
+    return np.where(size_N > 0, size_N, counted_N)
 
 
 def logged_costs(log: OutcomeLog, prices: Mapping[str, Price]) -> Array:
