@@ -9,10 +9,9 @@ import pytest
 from turnout import registry
 from turnout.testing import contracts
 
-KINDS = ("signal", "estimator", "policy")
 CASES = [
     pytest.param(kind, name, check, id=f"{kind}-{name}-{check}")
-    for kind in KINDS
+    for kind in contracts.KINDS
     for name in registry.names(kind)
     for check, _ in contracts.checks(kind)
 ]

@@ -56,9 +56,8 @@ class Prototypes(Estimator):
 
     def _fit(self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None) -> None:
         x_ND = dense(features[self.signal], self.signal)
-        distinct = len(np.unique(x_ND, axis=0))
         wanted = (self.k,) if self.k is not None else [k for k in LEVELS if k * FEWEST <= len(x_ND)] or LEVELS[:1]
-        self.levels_ = tuple(_k_means(x_ND, min(k, distinct), self.seed) for k in wanted)
+        self.levels_ = tuple(_k_means(x_ND, k, self.seed) for k in wanted)
         cell_LN = [nearest(x_ND, centers_KD) for centers_KD in self.levels_]
         self.prior_ = self._chosen_prior(cell_LN, scores_NE, weights_NE)
         self.tables_ = self._tables(cell_LN, scores_NE, weights_NE)
@@ -140,5 +139,7 @@ def _k_means(x_ND: Floats, k: int, seed: int) -> Floats:
 
     if len(x_ND) > SAMPLE:
         x_ND = x_ND[np.random.default_rng(seed).permutation(len(x_ND))[:SAMPLE]]
-    fitted = KMeans(n_clusters=min(k, len(x_ND)), n_init=1, random_state=seed).fit(x_ND)
+    shadow_N = x_ND @ np.random.default_rng(seed).normal(size=x_ND.shape[1])
+    distinct = len(np.unique(shadow_N.round(6)))  # k-means cannot make more clusters than there are distinct rows
+    fitted = KMeans(n_clusters=min(k, distinct), n_init=1, random_state=seed).fit(x_ND)
     return np.ascontiguousarray(fitted.cluster_centers_, dtype=np.float32)

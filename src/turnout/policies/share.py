@@ -42,7 +42,8 @@ class Share(Policy):
             self.threshold_ = 0.0
             return
         others_NE = np.delete(np.where(eligible_NE, quality_NE, -np.inf), self.strong_, axis=1)
-        advantage_N = quality_NE[:, self.strong_] - others_NE.max(axis=1)
+        # qualities differ by 1 at most, so 2 stands for: no other expert is eligible
+        advantage_N = np.minimum(quality_NE[:, self.strong_] - others_NE.max(axis=1), 2.0)
         self.threshold_ = _cut(advantage_N[eligible_NE[:, self.strong_]], self.strong_share)
 
     def _objective(self, quality_NE: Floats, cost_NE: Floats) -> Floats:

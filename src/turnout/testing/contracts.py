@@ -16,9 +16,12 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from turnout.base import Component
+from turnout.errors import UnknownNameError
 
 Make: TypeAlias = Callable[..., Any]
 Check: TypeAlias = Callable[[Make], None]
+
+KINDS = ("signal", "estimator", "policy")
 
 KNOWN_FAILURES: Mapping[tuple[str, str, str], str] = MappingProxyType(
     {
@@ -35,7 +38,10 @@ def checks(kind: str) -> Iterator[tuple[str, Check]]:
     """Name and function of every check of a kind (`signal`, `estimator` or `policy`), those of all kinds first.
 
     A check takes a factory: called without arguments it gives a fresh component, keywords override parameters.
+    Raises UnknownNameError for a kind without a battery.
     """
+    if kind not in KINDS:
+        raise UnknownNameError("kind", kind, KINDS)
     for module in ("_contract_component", f"_contract_{kind}"):
         found = importlib.import_module(f"turnout.testing.{module}")
         for name in found.__all__:

@@ -1,0 +1,55 @@
+"""Logistic regression against scikit-learn's, and with soft labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from turnout.estimators.logistic import Logistic
+
+
+def test_a_hard_label_gets_scikit_learns_answer() -> None:
+    random = np.random.default_rng(0)
+    x_ND = random.normal(size=(400, 4)).astype(np.float32)
+    chance_N = 1 / (1 + np.exp(-(x_ND @ [1.5, -1.0, 0.5, 0.0])))
+    scores_N1 = (random.uniform(size=400) < chance_N)[:, None].astype(float)
+    mean_N1, _ = Logistic(on=("x",), penalty=1e-3).fit({"x": x_ND}, scores_N1).predict({"x": x_ND})
+    peer = LogisticRegression(C=1e6, tol=1e-8).fit(x_ND, scores_N1[:, 0])
+    assert np.abs(mean_N1[:, 0] - peer.predict_proba(x_ND)[:, 1]).max() < 0.02
+
+
+def test_a_soft_label_counts_as_that_many_of_each() -> None:
+    x_N1 = np.repeat(np.array([[-1.0], [1.0]], np.float32), 50, axis=0)
+    scores_N1 = np.repeat(np.array([[0.2], [0.7]]), 50, axis=0)
+    mean_N1, _ = Logistic(on=("x",), penalty=1e-3).fit({"x": x_N1}, scores_N1).predict({"x": x_N1[::50]})
+    assert np.allclose(mean_N1.ravel(), [0.2, 0.7], atol=0.01)
+
+
+def test_perfect_separation_and_constant_scores_stay_finite() -> None:
+    x_N1 = np.linspace(-1, 1, 60, dtype=np.float32)[:, None]
+    scores_NE = np.column_stack([x_N1[:, 0] > 0, np.ones(60), np.zeros(60)]).astype(float)
+    mean_NE, se_NE = Logistic(on=("x",)).fit({"x": x_N1}, scores_NE).predict({"x": x_N1})
+    assert np.isfinite(se_NE).all()
+    assert mean_NE[-1, 0] > 0.8
+    assert mean_NE[0, 0] < 0.2
+    assert (mean_NE[:, 1] > 0.95).all()
+    assert (mean_NE[:, 2] < 0.05).all()
+
+
+def test_missing_scores_are_left_out(clusters: Any) -> None:
+    x_ND, scores_NE, _ = clusters(600)
+    scores_NE[np.random.default_rng(0).uniform(size=scores_NE.shape) < 0.5] = np.nan
+    fitted = Logistic(on=("x",), penalty=1.0).fit({"x": x_ND}, scores_NE)
+    mean_NE, _ = fitted.predict({"x": np.eye(3, dtype=np.float32) * 4})
+    assert np.abs(mean_NE - np.where(np.eye(3) > 0, 0.9, 0.3)).max() < 0.1
+
+
+def test_a_strong_expert_gains_little_where_both_are_right() -> None:
+    """On the log-odds scale an equal push moves a mean near 1 less than one at a half; a line cannot say that."""
+    x_N1 = np.random.default_rng(0).normal(size=(4000, 1)).astype(np.float32)
+    chance_NE = 1 / (1 + np.exp(-(2 * x_N1 + [[0.0, 1.0]])))
+    mean_NE, _ = Logistic(on=("x",)).fit({"x": x_N1}, chance_NE).predict({"x": np.array([[0.0], [2.0]], np.float32)})
+    gap_N = mean_NE[:, 1] - mean_NE[:, 0]
+    assert gap_N[0] > 4 * gap_N[1] > 0
