@@ -60,9 +60,30 @@ CORRECT = {"She don't like apples.": ["doesn't", "does not"], "He have two broth
            "They was late for dinner.": "were", "I seen that movie yesterday.": "saw",
            "Me and him goes to work together.": ["go"], "There is many reasons to stay.": "are",
            "Yesterday I buyed a new lamp.": "bought", "The childs are playing.": "children"}  # fmt: skip
-FRENCH = {"good morning": "bonjour", "thank you": "merci", "cat": "chat", "house": "maison", "water": "eau", "red": "rouge"}
-SPANISH = {"dog": "perro", "book": "libro", "good night": "buenas noches", "friend": "amigo", "milk": "leche", "blue": "azul"}
-GERMAN = {"bread": "Brot", "window": "Fenster", "apple": "Apfel", "good evening": "Guten Abend", "tree": "Baum", "thank you": "danke"}
+FRENCH = {
+    "good morning": "bonjour",
+    "thank you": "merci",
+    "cat": "chat",
+    "house": "maison",
+    "water": "eau",
+    "red": "rouge",
+}
+SPANISH = {
+    "dog": "perro",
+    "book": "libro",
+    "good night": "buenas noches",
+    "friend": "amigo",
+    "milk": "leche",
+    "blue": "azul",
+}
+GERMAN = {
+    "bread": "Brot",
+    "window": "Fenster",
+    "apple": "Apfel",
+    "good evening": "Guten Abend",
+    "tree": "Baum",
+    "thank you": "danke",
+}
 SENTIMENT = {
     "The soup was cold and the waiter ignored us all evening.": "negative",
     "I have never slept so well, what a wonderful hotel!": "positive",
@@ -80,7 +101,11 @@ EXTRACT = [
     ("The meeting has been moved to 14:30 in room B12.", "time of the meeting", ["14:30", "2:30"]),
     ("Our order number is 48213 and it has not arrived.", "order number", "48213"),
     ("Call the front desk at 555-0142 if the key does not work.", "phone number", "555-0142"),
-    ("Dr. Amara Okafor will replace Dr. Lund on the ward next week.", "name of the doctor who will replace another", "Okafor"),
+    (
+        "Dr. Amara Okafor will replace Dr. Lund on the ward next week.",
+        "name of the doctor who will replace another",
+        "Okafor",
+    ),
     ("The train from Leeds to York leaves from platform 9.", "platform", ["9", "nine"]),
     ("The invoice of 3 March shows a total of 240.50 euros.", "total", ["240.50", "240.5"]),
     ("Version 3.2.1 of the tool was released in May.", "version", "3.2.1"),
@@ -204,7 +229,10 @@ def language() -> list[Row]:
 
 def main() -> None:
     rows = [row("capital", f"What is the capital of {country}?", city) for country, city in CAPITALS.items()]
-    rows += [row("element", f"What is the chemical symbol of {name}?", rf"\b{symbol}\b", "regex") for name, symbol in ELEMENTS.items()]
+    rows += [
+        row("element", f"What is the chemical symbol of {name}?", rf"\b{symbol}\b", "regex")
+        for name, symbol in ELEMENTS.items()
+    ]
     rows += [row("knowledge", prompt, target) for prompt, target in KNOWLEDGE]
     rows += language()
     rows += [row("code_fact", prompt, target) for prompt, target in CODE_FACTS]
