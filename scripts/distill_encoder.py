@@ -107,13 +107,13 @@ def fit(args: argparse.Namespace) -> None:
 
 def _load(args: argparse.Namespace) -> tuple[NDArray[np.float32], NDArray[np.float32], list[NDArray[np.int64]]]:
     from turnout.features import clip
-    from turnout.signals.encoders.wordpiece import word_ids, words
+    from turnout.signals.encoders.wordpiece import WordPiece, words
 
     tokens_VD = np.load(args.work / "tokens.npy")
     taught_ND = np.concatenate([np.load(path) for path in sorted(args.work.glob("texts_*.npy"))]).astype(np.float32)
-    vocabulary = {token: row for row, token in enumerate(_vocabulary(args.model))}
+    pieces = WordPiece({token: row for row, token in enumerate(_vocabulary(args.model))})
     texts = _read(args.corpus, len(taught_ND))
-    ids = [[id for word in words(clip(text)) for id in word_ids(word, vocabulary)][: LONGEST - 2] for text in texts]
+    ids = [[id for word in words(clip(text)) for id in pieces.ids(word)][: LONGEST - 2] for text in texts]
     kept = [row for row, found in enumerate(ids) if found]
     return tokens_VD, taught_ND[kept], [np.array(ids[row]) for row in kept]
 

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
-from tokenizers.models import WordPiece
+from tokenizers import Tokenizer, models
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from turnout.signals.encoders.static import StaticEncoder, load
-from turnout.signals.encoders.wordpiece import word_ids, words
+from turnout.signals.encoders.wordpiece import WordPiece, words
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +22,7 @@ def encoder() -> StaticEncoder:
 
 @pytest.fixture(scope="module")
 def reference(encoder: StaticEncoder) -> Tokenizer:
-    made = Tokenizer(WordPiece(dict(encoder.vocabulary), unk_token="[UNK]", max_input_chars_per_word=100))
+    made = Tokenizer(models.WordPiece(dict(encoder.vocabulary), unk_token="[UNK]", max_input_chars_per_word=100))
     made.normalizer = BertNormalizer()
     made.pre_tokenizer = BertPreTokenizer()
     return made
@@ -70,6 +69,7 @@ def test_accents_are_stripped_and_case_is_folded() -> None:
 
 
 def test_the_longest_piece_wins() -> None:
-    vocabulary = {"[UNK]": 0, "un": 1, "una": 2, "##able": 3, "##a": 4, "##ble": 5}
-    assert word_ids("unable", vocabulary) == [2, 5]
-    assert word_ids("unx", vocabulary) == [0]
+    pieces = WordPiece({"[UNK]": 0, "un": 1, "una": 2, "##able": 3, "##a": 4, "##ble": 5})
+    assert pieces.ids("unable") == [2, 5]
+    assert pieces.ids("unx") == [0]
+    assert pieces.ids("able") == [0]

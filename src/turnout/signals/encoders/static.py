@@ -17,7 +17,7 @@ import json
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.errors import ParameterError, StateError
-from turnout.signals.encoders.wordpiece import LONGEST, UNKNOWN, word_ids, words
+from turnout.signals.encoders.wordpiece import LONGEST, UNKNOWN, WordPiece, words
 
 SHIPPED = ("minilm",)
 CACHED_WORDS = 8192  # 8 MB at 256 dimensions
@@ -49,6 +49,7 @@ class StaticEncoder:
         self, table_VD: NDArray[np.int8], scale_V: NDArray[np.float32], vocabulary: Mapping[str, int], id: str = ""
     ) -> None:
         self.table_VD, self.scale_V, self.vocabulary, self.id = table_VD, scale_V, vocabulary, id
+        self._pieces = WordPiece(vocabulary)
         self._known = _Words(self.dimensions)
         self._lock = threading.Lock()
 
@@ -58,7 +59,7 @@ class StaticEncoder:
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text, without special tokens."""
-        return [id for word in words(text) for id in word_ids(word, self.vocabulary)]
+        return [id for word in words(text) for id in self._pieces.ids(word)]
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit rows of shape (N, D), float32; a text without any known token gives a row of zeros."""
@@ -95,13 +96,14 @@ class StaticEncoder:
 
     def _word_rows(self, new: Collection[str]) -> NDArray[np.float32]:
         """Summed rows of W words, of shape (W, D)."""
-        unknown = [self.vocabulary[UNKNOWN]]
-        ids_W = [unknown if word == UNKNOWN else word_ids(word, self.vocabulary) for word in new]
-        ids = np.array(list(chain.from_iterable(ids_W)))
-        starts_W = np.cumsum([0, *map(len, ids_W[:-1])])
-        rows = self.table_VD[ids] * self.scale_V[ids, None]
-        summed_WD: NDArray[np.float32] = np.add.reduceat(rows, starts_W, axis=0)
-        return summed_WD
+        pieces = self._pieces
+        ids_W = [pieces.unknown if word == UNKNOWN else pieces.ids(word) for word in new]
+        rows_WD = np.zeros((len(ids_W), self.dimensions), dtype=np.float32)
+        for place in range(max(map(len, ids_W))):  # most words are one piece
+            having = [word for word, ids in enumerate(ids_W) if len(ids) > place]
+            ids = [ids_W[word][place] for word in having]
+            rows_WD[having] += self.table_VD.take(ids, axis=0) * self.scale_V[ids, None]
+        return rows_WD
 
 
 @cache
@@ -120,7 +122,7 @@ def load(name: str) -> StaticEncoder:
 
 
 def _read(folder: Path) -> StaticEncoder:
-    table_VD = np.load(folder / "table.npy", mmap_mode="r", allow_pickle=False)  # rows are read when first used
+    table_VD = np.asarray(np.load(folder / "table.npy", mmap_mode="r", allow_pickle=False))  # read row by row, on use
     scale_V = np.load(folder / "scale.npy", allow_pickle=False)
     tokens = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")[:-1]
     card: dict[str, Any] = json.loads((folder / "card.json").read_text(encoding="utf-8"))

@@ -31,33 +31,35 @@ def words(text: str) -> list[str]:
     return _full_split()(text)
 
 
-def word_ids(word: str, vocabulary: Mapping[str, int]) -> list[int]:
-    """Ids of a word's pieces, longest match first; `[UNK]` alone where some part matches nothing.
+class WordPiece:
+    """Splits words into the ids of a vocabulary's pieces, longest match first.
 
-    >>> word_ids("going", {"go": 0, "##ing": 1, "[UNK]": 2})
-    [0, 1]
-    >>> word_ids("gone", {"go": 0, "##ing": 1, "[UNK]": 2})
-    [2]
+    >>> pieces = WordPiece({"go": 0, "##ing": 1, "[UNK]": 2})
+    >>> pieces.ids("going"), pieces.ids("gone")
+    ([0, 1], [2])
     """
-    if len(word) > LONGEST:
-        return [vocabulary[UNKNOWN]]
-    ids: list[int] = []
-    start = 0
-    while start < len(word):
-        end = _longest_match(word, start, vocabulary)
-        if end == start:
-            return [vocabulary[UNKNOWN]]
-        ids.append(vocabulary[word[start:end] if start == 0 else "##" + word[start:end]])
-        start = end
-    return ids
 
+    def __init__(self, vocabulary: Mapping[str, int]) -> None:
+        self.unknown = [vocabulary[UNKNOWN]]
+        self._starts = {piece: id for piece, id in vocabulary.items() if not piece.startswith("##")}
+        self._continuations = {piece[2:]: id for piece, id in vocabulary.items() if piece.startswith("##")}
+        self._longest = max(map(len, vocabulary))
 
-def _longest_match(word: str, start: int, vocabulary: Mapping[str, int]) -> int:
-    prefix = "##" if start else ""
-    for end in range(len(word), start, -1):
-        if prefix + word[start:end] in vocabulary:
-            return end
-    return start
+    def ids(self, word: str) -> list[int]:
+        """Ids of a word's pieces; `[UNK]` alone where some part of the word matches nothing."""
+        if len(word) > LONGEST:
+            return self.unknown
+        ids: list[int] = []
+        start, pieces = 0, self._starts
+        while start < len(word):
+            end = min(len(word), start + self._longest)
+            while (id := pieces.get(word[start:end])) is None:
+                end -= 1
+                if end == start:
+                    return self.unknown
+            ids.append(id)
+            start, pieces = end, self._continuations
+        return ids
 
 
 @cache
