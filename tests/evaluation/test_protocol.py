@@ -174,3 +174,11 @@ def test_figures_do_not_depend_on_the_number_of_processes(log: OutcomeLog) -> No
     methods = [Recipe(registry.create("estimator", "ridge")), Fitted()]
     alone, shared = (crossval(methods, log, k=2, seeds=(0,), workers=workers).evaluation for workers in (1, 2))
     assert alone.to_dict() == shared.to_dict()
+
+
+def test_the_oracle_of_a_partial_log_is_the_best_that_was_observed(make_log: Make) -> None:
+    partial = make_log(200, partial=True)
+    oracle = crossval([Spy()], make_log(200), seeds=(0,)).evaluation.row("oracle")
+    seen = crossval([Recipe(registry.create("estimator", "constant"))], partial, seeds=(0,)).evaluation.row("oracle")
+    assert seen.accuracy.mean == pytest.approx(np.nanmax(partial.matrix(), axis=1).mean())
+    assert seen.accuracy.mean <= oracle.accuracy.mean

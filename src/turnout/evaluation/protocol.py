@@ -16,7 +16,7 @@ from turnout.errors import LogError
 from turnout.evaluation import _parallel, metrics
 from turnout.evaluation.baselines import BASELINES, Baseline, one_hot
 from turnout.evaluation.pairs import pair_figures, pair_of
-from turnout.evaluation.results import DRAWS, Evaluation, Measured, Point, tabulate
+from turnout.evaluation.results import CEILING, DRAWS, Evaluation, Measured, Point, tabulate
 from turnout.evaluation.tables import Table
 from turnout.features import Floats
 from turnout.stats import Interval, bootstrap_counts, group_folds, paired_bootstrap
@@ -146,13 +146,17 @@ class _Run:
     wishes: dict[str, dict[int, Floats]] = field(default_factory=dict)
     aiq_singles: list[float] = field(default_factory=list)
 
-    def add(self, name: str, note: str, test_I: Index, share_NE: Floats) -> _Tally:
-        """Record chances on the test rows."""
+    def add(self, name: str, note: str, test_I: Index, share_NE: Floats, *, raw: bool = False) -> _Tally:
+        """Record chances on the test rows; `raw` takes outcomes as observed, for a choice that looked at them."""
         n, experts = self.table.score_NE.shape
         row = self.rows.setdefault(name, _Tally(note, np.zeros(n), np.zeros(n), np.zeros(experts)))
-        row.value_N[test_I] += (share_NE * self.table.value_NE[test_I]).sum(axis=1)
-        if self.table.spend_NE is not None:
-            row.spend_N[test_I] += (share_NE * self.table.spend_NE[test_I]).sum(axis=1)
+        value_NE, spend_NE = self.table.value_NE, self.table.spend_NE
+        if raw and not self.table.full:
+            value_NE = np.nan_to_num(self.table.score_NE)
+            spend_NE = None if self.table.cost_NE is None else np.nan_to_num(self.table.cost_NE)
+        row.value_N[test_I] += (share_NE * value_NE[test_I]).sum(axis=1)
+        if spend_NE is not None:
+            row.spend_N[test_I] += (share_NE * spend_NE[test_I]).sum(axis=1)
         row.share_E += share_NE.sum(axis=0)
         return row
 
@@ -254,7 +258,7 @@ def _baselines(run: _Run, train: Table, test: Table, test_I: Index) -> None:
         share_NE = baseline.choose(train, test)
         if share_NE is None:
             continue
-        run.add(baseline.name, baseline.note, test_I, share_NE)
+        run.add(baseline.name, baseline.note, test_I, share_NE, raw=baseline.name == CEILING)
     if test.spend_NE is not None and train.spend_NE is not None:
         vertices = metrics.hull(train.spend_NE.mean(axis=0), train.value_NE.mean(axis=0))
         ends = (test.spend_NE.mean(axis=0), test.value_NE.mean(axis=0))
