@@ -3,7 +3,8 @@
     python benchmarks/bench_gateway.py [--requests 6000] [--router FOLDER] [--json]
 
 Three processes: a mock upstream, the server under test, and this driver. The servers are the gateway with everything on
-(a router over nine experts, metrics, a trace row each) and a bare uvicorn + aiohttp proxy that only copies bytes.
+(a router over nine experts, metrics, a trace row each) and a bare uvicorn + aiohttp proxy that only copies bytes. The
+router is a ridge on the embedding, or the one that is named; `default` is the average over all signals.
 `forced` names the expert in the request, so that nothing is decided: what the gateway itself costs. CPU is the server
 process's own, user and system, all threads; the best of many short rounds, taken in turns, because what else runs on
 the machine can only add to it.
@@ -123,14 +124,15 @@ def serve_gateway(upstream: str, folder: str, fitted: str) -> None:
     pool = Pool({arm.id: HttpExpert(arm, f"{upstream}/v1", client=client) for arm in arms}, (client,))
     router = Router.load(Path(fitted)).bind(pool.arms)
     config = Config(gateway=GatewayConfig(host=HOST, port=0))
-    store = TraceStore(Path(folder) / "traces.sqlite")
+    store = TraceStore(Path(folder) / f"{Path(fitted).name}.sqlite")
     server.run(build(config, pool, router, store), config, on_ready=announce)
 
 
-def fit_router(folder: Path) -> None:
-    """A router over nine experts with the default signals and estimators, saved as `turnout fit` saves it."""
+def fit_routers(folder: Path) -> None:
+    """Two routers over nine experts: a parametric one, and the default average over all signals."""
     import numpy as np
 
+    from turnout import registry
     from turnout.outcomes import OutcomeLog
     from turnout.routers import Router
 
@@ -139,7 +141,10 @@ def fit_router(folder: Path) -> None:
     prompts = [" ".join(rng.choice(words, 12)) + f" {n}?" for n in range(900)]
     skill_NE = rng.random((900, 1)) * 0.4 + np.linspace(0.1, 0.5, 9)
     scores_NE = (rng.random((900, 9)) < skill_NE).astype(float)
-    Router.fit(OutcomeLog.from_arrays(prompts, EXPERTS, scores_NE), guard=False).save(folder)
+    log = OutcomeLog.from_arrays(prompts, EXPERTS, scores_NE)
+    ridge = registry.create("estimator", "ridge", on=("embedding",))
+    Router.fit(log, estimator=ridge, guard=False).save(folder / "ridge")
+    Router.fit(log, guard=False).save(folder / "default")
 
 
 def announce(address: str) -> None:
@@ -238,13 +243,12 @@ def measure(requests: int, router: Path | None) -> dict[str, dict[str, float]]:
     }
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        if router is None:
-            router = Path(folder) / "router"
-            fit_router(router)
+        fit_routers(Path(folder))
         upstream, _ = stack.enter_context(started("upstream"))
         servers: Servers = {
             "bare proxy": stack.enter_context(started("bare", upstream)),
-            "turnout": stack.enter_context(started("gateway", upstream, folder, str(router))),
+            "turnout": stack.enter_context(started("gateway", upstream, folder, str(router or f"{folder}/ridge"))),
+            "default": stack.enter_context(started("gateway", upstream, folder, f"{folder}/default")),
         }
         rows: dict[str, dict[str, float]] = {name: {} for name in servers}
         for key, (body, count, connections) in bodies.items():
@@ -264,7 +268,7 @@ def measure(requests: int, router: Path | None) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=6000)
-    parser.add_argument("--router", type=Path, help="a fitted router, in place of one over made-up questions")
+    parser.add_argument("--router", type=Path, help="a fitted router, in place of the ridge")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--role", choices=["driver", "upstream", "bare", "gateway"], default="driver")
     parser.add_argument("arguments", nargs="*", help=argparse.SUPPRESS)
@@ -283,11 +287,11 @@ def report(rows: dict[str, dict[str, float]], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"bars": BARS, "rows": rows}))
         return
-    print(f"{'':16}{'bare proxy':>12}{'turnout':>12}{'ratio':>8}{'bar':>8}")
-    for key in rows["turnout"]:
-        bare, ours, bar = rows["bare proxy"][key], rows["turnout"][key], BARS.get(key)
+    print(f"{'':16}{'bare proxy':>12}{'turnout':>12}{'ratio':>8}{'default':>12}{'ratio':>8}{'bar':>8}")
+    for key, ours in rows["turnout"].items():
+        bare, default, bar = rows["bare proxy"][key], rows["default"][key], BARS.get(key)
         verdict = "" if bar is None else f"{bar:8g}  {'met' if ours <= bar else 'MISSED'}"
-        print(f"{key:16}{bare:12.3f}{ours:12.3f}{ours / bare:8.2f}{verdict}")
+        print(f"{key:16}{bare:12.3f}{ours:12.3f}{ours / bare:8.2f}{default:12.3f}{default / bare:8.2f}{verdict}")
 
 
 if __name__ == "__main__":
