@@ -12,6 +12,7 @@ __all__ = ["Logistic"]
 
 STEPS, ENOUGH = 8, 0.02  # Newton steps, and the change of log-odds at which they end
 EDGE = 0.01
+INNER = 0.01  # of every step's system: the next step mends what is left (inexact Newton)
 
 
 class Logistic(LinearModel):
@@ -37,7 +38,9 @@ class Logistic(LinearModel):
         for _ in range(STEPS):
             curved_NE = _curvature(predictor_NE)
             working_NE = predictor_NE - level_E + (scores_NE - _sigmoid(predictor_NE)) / curved_NE
-            weights = solve(design, spectrum, working_NE, weights_NE * curved_NE, penalty, start=weights)
+            weights = solve(
+                design, spectrum, working_NE, weights_NE * curved_NE, penalty, start=weights, tolerance=INNER
+            )
             before_NE, predictor_NE = predictor_NE, level_E + design.forward(weights)
             if np.abs(predictor_NE - before_NE).max() < ENOUGH:
                 break

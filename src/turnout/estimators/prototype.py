@@ -20,7 +20,7 @@ __all__ = ["Prototypes"]
 
 LEVELS = (8, 16, 32, 64)
 PRIORS = tuple(float(p) for p in np.geomspace(2.0, 500.0, 9))
-SAMPLE = 4000  # rows that k-means looks at
+SAMPLE, ROUNDS = 4000, 25  # rows that k-means looks at, and how often it moves its centres
 FEWEST = 20  # queries per prototype, on average, where `k` is not given
 
 
@@ -141,5 +141,5 @@ def _k_means(x_ND: Floats, k: int, seed: int) -> Floats:
         x_ND = x_ND[np.random.default_rng(seed).permutation(len(x_ND))[:SAMPLE]]
     shadow_N = x_ND @ np.random.default_rng(seed).normal(size=x_ND.shape[1])
     distinct = len(np.unique(shadow_N.round(6)))  # k-means cannot make more clusters than there are distinct rows
-    fitted = KMeans(n_clusters=min(k, distinct), n_init=1, random_state=seed).fit(x_ND)
+    fitted = KMeans(n_clusters=min(k, distinct), n_init=1, max_iter=ROUNDS, random_state=seed).fit(x_ND)
     return np.ascontiguousarray(fitted.cluster_centers_, dtype=np.float32)
