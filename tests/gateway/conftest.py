@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from turnout import registry
 from turnout.config import Config, ExpertConfig, GatewayConfig, RouterConfig, TracesConfig
 from turnout.experts.http import HttpClient, HttpExpert
 from turnout.experts.pool import Pool
@@ -114,7 +115,8 @@ def arms() -> dict[str, Arm]:
 def router() -> Router:
     prompts = [f"{'add' if n % 2 else 'name'} item {n} {'+' * (n % 2)} {n * 7919 % 1000}" for n in range(200)]
     scores_NE = [[n % 2, 1 - n % 2] for n in range(200)]
-    return Router.fit(OutcomeLog.from_arrays(prompts, ["sums", "names"], scores_NE))
+    ridge = registry.create("estimator", "ridge", on=("embedding",))  # fits in a second
+    return Router.fit(OutcomeLog.from_arrays(prompts, ["sums", "names"], scores_NE), estimator=ridge)
 
 
 def config_of(**sections: Any) -> Config:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from turnout.errors import RequestError
 from turnout.gateway.body import IMAGE_BYTES, parse
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)
+)
 VALUES = st.recursive(SCALARS, lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=5), v, max_size=3))
 FIELDS = [
     "model",
