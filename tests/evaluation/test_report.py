@@ -114,6 +114,7 @@ def test_warnings_come_before_the_verdict(evaluation: Evaluation) -> None:
         (Interval(0.02, 0.01, 0.03), "beats"),
         (Interval(0.01, -0.01, 0.03), "not shown to beat"),
         (Interval(-0.02, -0.03, -0.01), "does worse"),
+        (Interval(0.0, 0.0, 0.0), "does the same"),
     ],
 )
 def test_the_verdict_follows_the_interval(evaluation: Evaluation, gain: Interval, words: str) -> None:

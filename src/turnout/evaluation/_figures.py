@@ -10,7 +10,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -132,7 +132,12 @@ class _Labels:
     lines: list[tuple[Floats, Floats]] = field(default_factory=list)
 
     def add(self, label: _Label) -> None:
-        """Ask for a label; the earlier it is asked for, the better its place."""
+        """Ask for a label; the earlier it is asked for, the better its place. One place has one label."""
+        for i, other in enumerate(self.wanted):
+            if np.allclose((label.x, label.y), (other.x, other.y), rtol=2e-3):
+                if " = " not in other.text:
+                    self.wanted[i] = replace(other, text=f"{other.text} = {label.text}")
+                return
         self.wanted.append(label)
 
     def draw(self) -> None:
@@ -166,6 +171,7 @@ class _Labels:
         """The offset and box of the side that covers least."""
         width, height = 0.6 * label.size * len(label.text), 1.2 * label.size
         x, y = self._pixel(label.x, label.y)
+        left, right = (edge * 72 / self.axes.figure.dpi for edge in (self.axes.bbox.x0, self.axes.bbox.x1))
         best: tuple[int, tuple[float, float], Box] | None = None
         for dx, dy in (
             (9, -height / 2),
@@ -176,7 +182,7 @@ class _Labels:
             (-9 - width, -height / 2),
         ):
             box = (x + dx, y + dy, x + dx + width, y + dy + height)
-            covered = sum(_overlap(box, other) for other in taken)
+            covered = sum(_overlap(box, other) for other in taken) + 2 * (box[2] > right + 12) + 2 * (box[0] < left)
             if best is None or covered < best[0]:
                 best = (covered, (dx, dy), box)
         assert best is not None
@@ -189,7 +195,9 @@ def _frame(axes: Axes, evaluation: Evaluation, rows: dict[str, Row]) -> float:
     qualities += [row.accuracy.mean for row in evaluation.rows]
     top = max(qualities)
     best = rows["best single"].accuracy.mean if "best single" in rows else top
-    low = max(min(qualities), best - 1.25 * max(top - best, 0.08))
+    at = [np.array([getattr(p, key) for p in evaluation.singles]) for key in ("cost", "quality")]
+    efficient = float(at[1][metrics.hull(at[0], at[1])].min())
+    low = max(min(qualities), min(efficient, best - 1.25 * max(top - best, 0.08)))
     pad = 0.06 * (top - low or 1)
     axes.set_ylim(low - pad, top + pad)
     costs = [p.cost for p in (*evaluation.singles, *evaluation.curve) if p.cost > 0]
@@ -207,11 +215,19 @@ def _curve(axes: Axes, evaluation: Evaluation, subject: Row, labels: _Labels) ->
     x, y = subject.cost.mean, subject.accuracy
     labels.add(_Label(subject.name, x, y.mean, ACCENT, 13, "bold"))
     if len(evaluation.curve) > 1:
-        costs, qualities = zip(*sorted((p.cost, p.quality) for p in evaluation.curve), strict=True)
-        labels.lines.append((np.array(costs), np.array(qualities)))
+        points = np.array(sorted((p.cost, p.quality) for p in evaluation.curve))
+        costs, qualities = _mixtures(points[:, 0], points[:, 1])
+        labels.lines.append((costs, qualities))
         axes.plot(costs, qualities, color=ACCENT, linewidth=2.4, zorder=4, solid_capstyle="round")
     axes.plot([x, x], [y.low, y.high], color=ACCENT, linewidth=2.4, zorder=6)
     axes.scatter([x], [y.mean], s=110, color=ACCENT, edgecolor=PAPER, linewidth=1.8, zorder=7)
+
+
+def _mixtures(cost_P: Floats, quality_P: Floats) -> tuple[Floats, Floats]:
+    """Points along the line that tossing a coin between neighbours reaches; on a logarithmic axis it is bent."""
+    along = np.linspace(0, len(cost_P) - 1, 24 * (len(cost_P) - 1) + 1)
+    at = np.arange(len(cost_P))
+    return np.interp(along, at, cost_P), np.interp(along, at, quality_P)
 
 
 def _variants(axes: Axes, evaluation: Evaluation, labels: _Labels) -> None:
@@ -229,8 +245,9 @@ def _singles(axes: Axes, evaluation: Evaluation, low: float, labels: _Labels) ->
     shown = [p for p in singles if p.quality >= low]
     cost_P, quality_P = (np.array([getattr(p, key) for p in singles]) for key in ("cost", "quality"))
     vertices = metrics.hull(cost_P, quality_P)
-    labels.lines.append((cost_P[vertices], quality_P[vertices]))
-    axes.plot(cost_P[vertices], quality_P[vertices], color=MUTED, linewidth=1.3, linestyle=(0, (4, 3)), zorder=2)
+    line = _mixtures(cost_P[vertices], quality_P[vertices])
+    labels.lines.append(line)
+    axes.plot(*line, color=MUTED, linewidth=1.3, linestyle=(0, (4, 3)), zorder=2)
     axes.scatter(
         [p.cost for p in shown],
         [p.quality for p in shown],

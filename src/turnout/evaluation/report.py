@@ -93,6 +93,8 @@ def _verdict(evaluation: Evaluation) -> str:
     single = _served(evaluation, REFERENCE)
     rival = f"always asking the best single expert{f', {escape(single)}' if single else ''}"
     saving = _saving(evaluation)
+    if row.gain.low == row.gain.high == 0:
+        return f"{name} does the same as {rival}."
     if row.gain.low > 0:
         return f"{name} beats {rival}, by {amount}{saving}."
     if row.gain.high < 0:
