@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from turnout.errors import ConfigError, ExpertError, ExpertTimeout, ExpertUnreachable
-from turnout.experts import http
 from turnout.experts.http import HttpClient, HttpExpert
 from turnout.testing.experts import Script, ScriptedServer, completion, events, unused_url
 from turnout.types import Arm, Call, Reply, Usage
@@ -122,25 +121,21 @@ async def test_connections_are_reused(client: HttpClient) -> None:
         assert sum(map(len, connector._conns.values())) == 1
 
 
-async def test_a_kept_connection_that_closes_at_once_is_replaced(client: HttpClient) -> None:
-    async with ScriptedServer(Script("one"), Script(refuse=True), Script("two")) as server:
+async def test_a_stream_without_tls_keeps_no_connection(client: HttpClient) -> None:
+    async with ScriptedServer(Script()) as server:
         one = expert(client, server.base_url)
-        await read(await one.call(call()))
-        assert b"two" in await read(await one.call(call()))
-        assert len(server.requests) == 3
+        for document in (STREAMED, ASKED):
+            await read(await one.call(call(document)))
+        assert [r.headers.get("connection") for r in server.requests] == ["close", None]
 
 
-async def test_nothing_else_is_sent_twice(client: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with ScriptedServer(Script(refuse=True), Script("one"), Script(refuse=True), Script(refuse=True)) as server:
+async def test_nothing_is_sent_twice(client: HttpClient) -> None:
+    async with ScriptedServer(Script(), Script(refuse=True), Script()) as server:
         one = expert(client, server.base_url)
-        with pytest.raises(ExpertError, match="closed the connection"):  # a new connection
-            await one.call(call())
-        assert len(server.requests) == 1
         await read(await one.call(call()))
-        monkeypatch.setattr(http, "STALE_S", -1.0)
-        with pytest.raises(ExpertError, match="closed the connection"):  # a kept one, but later
+        with pytest.raises(ExpertError, match="closed the connection"):  # which was a kept one
             await one.call(call())
-        assert len(server.requests) == 3
+        assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 503])

@@ -13,7 +13,6 @@ import os
 import urllib.request
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -28,7 +27,6 @@ from turnout.types import Arm, Call, Reply, Usage
 
 TAIL_BYTES = 16 << 10  # the usage comes last in a stream; this much of its end is kept
 JSON_BYTES = 32 << 20  # a larger answer is refused, so that no upstream can fill the memory
-STALE_S = 0.5  # a kept connection that closes later than this may have begun to answer
 NEVER = float("inf")
 LARGE_BODY = 1 << 20  # aiohttp warns about larger bodies given as bytes
 HOP_BY_HOP = frozenset(
@@ -55,8 +53,8 @@ class HttpClient:
     `connect_s` bounds name lookup, connection and TLS; `stall_s` the silence between two chunks of a body;
     `keepalive_s` how long an idle connection is kept, 0 for a new one per call. All in seconds.
 
-    Limits: a server may close a kept connection just as the next request goes out on it. Where that happens at once
-    and without a byte of an answer, the request is sent once more, on a new connection; never otherwise.
+    Limits: a server may close a kept connection just as the next request goes out on it. That request fails: it may
+    have been read, and nothing is ever sent twice.
     """
 
     def __init__(
@@ -65,67 +63,27 @@ class HttpClient:
         self.connect_s, self.stall_s, self.keepalive_s, self.proxies = connect_s, stall_s, keepalive_s, proxies
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
-    async def post(self, url: URL, body: bytes, **options: Any) -> aiohttp.ClientResponse:
-        """Send a request; returns once status and headers are known. Raises the client's own errors."""
-        loop, took = asyncio.get_running_loop(), _Took()
-        started = loop.time()
-        try:
-            return await self._post(self.session(), url, body, trace_request_ctx=took, **options)
-        except aiohttp.ClientConnectorError:
-            raise
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            if not took.kept_connection or loop.time() - started > STALE_S:
-                raise
-            return await self._post(self.session(is_kept=False), url, body, **options)
-
-    async def _post(
-        self, session: aiohttp.ClientSession, url: URL, body: bytes, **options: Any
-    ) -> aiohttp.ClientResponse:
-        data = body if len(body) < LARGE_BODY else io.BytesIO(body)
-        return await session.post(url, data=data, allow_redirects=False, **options)
-
     def session(self, *, is_kept: bool = True) -> aiohttp.ClientSession:
         """The session whose connections are kept, or the other one; made on first use inside the running loop."""
         is_kept = is_kept and self.keepalive_s > 0
         if is_kept not in self._sessions:
-            self._sessions[is_kept] = self._new_session(is_kept)
+            # Proxies come from the environment per base URL, once: `trust_env` would look them and the user's netrc
+            # up again at every request. Certificates follow SSL_CERT_FILE and SSL_CERT_DIR through OpenSSL.
+            idle: dict[str, Any] = {"keepalive_timeout": self.keepalive_s} if is_kept else {"force_close": True}
+            self._sessions[is_kept] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=30, **idle),
+                timeout=aiohttp.ClientTimeout(total=None, connect=self.connect_s),
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept", "Content-Type"),
+            )
         return self._sessions[is_kept]
-
-    def _new_session(self, is_kept: bool) -> aiohttp.ClientSession:
-        # Proxies come from the environment per base URL, once: `trust_env` would look them and the user's netrc up
-        # again at every request. Certificates follow SSL_CERT_FILE and SSL_CERT_DIR through OpenSSL.
-        idle: dict[str, Any] = {"keepalive_timeout": self.keepalive_s} if is_kept else {"force_close": True}
-        trace = aiohttp.TraceConfig()
-        trace.on_connection_reuseconn.append(_Took.note)
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=30, **idle),
-            timeout=aiohttp.ClientTimeout(total=None, connect=self.connect_s),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept", "Content-Type"),
-            trace_configs=[trace] if is_kept else None,
-        )
 
     async def aclose(self) -> None:
         """Close every connection. The next call opens new ones."""
         while self._sessions:
             _, session = self._sessions.popitem()
             await session.close()
-
-
-class _Took:
-    """Which kind of connection a request went out on."""
-
-    __slots__ = ("kept_connection",)
-
-    def __init__(self) -> None:
-        self.kept_connection = False
-
-    @staticmethod
-    async def note(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
-        """Called by the client when it takes a connection from its pool."""
-        if context.trace_request_ctx is not None:
-            context.trace_request_ctx.kept_connection = True
 
 
 class HttpExpert:
@@ -141,6 +99,9 @@ class HttpExpert:
         self._urls: dict[str, URL] = {}
         self._base_url = base_url.rstrip("/")
         self._headers = _headers(arm.id, key)
+        # Small servers, llama.cpp's among them, close a connection after a stream without saying so, and the next
+        # request on it would be lost. Without TLS a new connection costs a fraction of a millisecond.
+        self._keeps_streams = base_url.startswith("https:")
         self._proxy, self._proxy_auth = _proxy(self._base_url) if self.client.proxies else (None, None)
 
     def __repr__(self) -> str:
@@ -157,10 +118,16 @@ class HttpExpert:
         if call.headers:
             headers = CIMultiDict(call.headers)
             headers.update(self._headers)
+        session = self.client.session(is_kept=self._keeps_streams or not call.stream)
         try:
             async with asyncio.timeout_at(until):
-                response = await self.client.post(
-                    self._url(call.path), call.body, headers=headers, proxy=self._proxy, proxy_auth=self._proxy_auth
+                response = await session.post(
+                    self._url(call.path),
+                    data=call.body if len(call.body) < LARGE_BODY else io.BytesIO(call.body),
+                    headers=headers,
+                    proxy=self._proxy,
+                    proxy_auth=self._proxy_auth,
+                    allow_redirects=False,
                 )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise self._failure(error, call) from error

@@ -292,6 +292,8 @@ async def _send(script: Script, received: Received, writer: asyncio.StreamWriter
     kind = "text/event-stream" if is_stream else "text/html" if script.garbage else "application/json"
     length = "transfer-encoding: chunked" if is_stream else f"content-length: {sum(map(len, chunks))}"
     head = [f"HTTP/1.1 {script.status} {REASONS.get(script.status, 'Scripted')}", f"content-type: {kind}", length]
+    is_last = received.headers.get("connection", "").lower() == "close"
+    head += ["connection: close"] if is_last else []
     head += [f"{name}: {value}" for name, value in script.headers.items()]
     writer.write("\r\n".join(head).encode("latin-1") + b"\r\n\r\n")
     breaks, stalls = script.cut_after, script.stall_after
@@ -312,7 +314,7 @@ async def _send(script: Script, received: Received, writer: asyncio.StreamWriter
         writer.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n" if is_stream else chunk)
     writer.write(b"0\r\n\r\n" if is_stream else b"")
     await writer.drain()
-    return received.headers.get("connection", "").lower() != "close"
+    return not is_last
 
 
 def _common(request: Mapping[str, Any], kind: str) -> dict[str, Any]:
