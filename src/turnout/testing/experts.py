@@ -30,9 +30,9 @@ class Script:
     `text` is the answer (None repeats the last user message), sent in `chunks` pieces when streamed. `status` and
     `headers` are the reply's; from 400 on the text is the error's message. `raw` replaces the whole body.
     `delay_s` passes before the headers, `chunk_s` before each chunk. After `cut_after` chunks the connection breaks;
-    after `stall_after` chunks nothing more comes (a whole answer has two: its halves). `refuse` breaks the connection before any answer. `garbage` answers
-    200 with text that is no JSON. `usage` is reported as a server does: always in a whole answer, in a stream when the
-    request asks for it; None reports none. All times in seconds.
+    after `stall_after` chunks nothing more comes (a whole answer has two: its halves). `refuse` breaks the connection
+    before any answer. `garbage` answers 200 with text that is no JSON. `usage` is reported as a server does: always in
+    a whole answer, in a stream when the request asks for it; None reports none. All times in seconds.
     """
 
     text: str | None = "ok"
