@@ -94,12 +94,14 @@ class KNN(Estimator):
         return np.asarray(similar_NK - similar_NK.min(axis=1, keepdims=True) + 1e-3)
 
     def _pool(self, group: Group, near_NK: NDArray[np.intp], weights_NK: Floats) -> tuple[Floats, Floats]:
-        scores_NKG = group.scores_MG[near_NK]
-        weights_NKG = group.weights_MG[near_NK] * weights_NK[:, :, None]
-        total_NG = weights_NKG.sum(axis=1)
-        effective_NG = total_NG**2 / (weights_NKG**2).sum(axis=1)
-        raw_NG = (weights_NKG * scores_NKG).sum(axis=1) / total_NG
-        spread_NG = (weights_NKG * scores_NKG**2).sum(axis=1) / total_NG - raw_NG**2
+        # weighted sums of 1, the score and its square, in one product
+        sums_NF = np.matmul(weights_NK[:, None, :], group.sums_MF[near_NK])[:, 0]
+        squares_NG = np.matmul((weights_NK**2)[:, None, :], group.squares_MG[near_NK])[:, 0]
+        width = len(group.columns_G)
+        total_NG = sums_NF[:, :width]
+        raw_NG, spread_NG = sums_NF[:, width : 2 * width] / total_NG, sums_NF[:, 2 * width :] / total_NG
+        spread_NG = spread_NG - raw_NG**2
+        effective_NG = total_NG**2 / squares_NG
         overall_G, prior = self.mean_E_[group.columns_G], self.prior
         mean_NG = (effective_NG * raw_NG + prior * overall_G) / (effective_NG + prior)
         extra = max(prior, 1.0)
@@ -147,12 +149,15 @@ class _Search:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Experts observed on the same M rows (None: all of them)."""
+    """Experts observed on the same M rows (None: all of them).
+
+    `sums_MF` holds the importance weight w, w·score and w·score² of G experts, `squares_MG` w².
+    """
 
     columns_G: NDArray[np.intp]
     rows_M: NDArray[np.intp] | None
-    scores_MG: Floats
-    weights_MG: Floats
+    sums_MF: Floats
+    squares_MG: Floats
 
 
 def _largest(values_NM: Floats, k: int) -> NDArray[np.intp]:
@@ -175,7 +180,9 @@ def _group(scores_NE: Floats, weights_NE: Floats) -> list[Group]:
         rows_M = np.flatnonzero(seen_N)
         cell = np.ix_(rows_M, columns_G)
         whole = None if seen_N.all() else rows_M
-        groups.append(Group(columns_G, whole, scores_NE[cell], weights_NE[cell]))
+        scores_MG, weights_MG = scores_NE[cell], weights_NE[cell]
+        sums_MF = np.hstack([weights_MG, weights_MG * scores_MG, weights_MG * scores_MG**2])
+        groups.append(Group(columns_G, whole, sums_MF, weights_MG**2))
     return groups
 
 
