@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from turnout.config import Config
 
 READY = """
-[bold]turnout is ready[/] at [bold]{url}[/] after {seconds:.1f} s · {experts} · router: {router}
+[bold]turnout is ready[/] at [bold]{url}[/] after {seconds:.1f} s
+experts: {experts}
+router:  {router}
 
   curl -s {url}/v1/chat/completions -H 'content-type: application/json' {key_header}\\
     -d '{{"model": "turnout/auto", "messages": [{{"role": "user", "content": "What is the capital of France?"}}]}}'
@@ -98,8 +100,10 @@ def _run(config: Config, console: Console, workers: int) -> None:
             store = TraceStore(trace_file(home(config)), keep=kept.pop("store"), **kept)
         traces = None if store is None else store.path
 
+        verdict = router.guard.words() if bound.fitted else "unfitted"
+
         def announce(url: str) -> None:
-            console.print(_banner(config, url, time.monotonic() - started, list(pool.experts), bound.reason, traces))
+            console.print(_banner(config, url, time.monotonic() - started, list(pool.experts), verdict, traces))
 
         server.run(app.build(config, pool, bound, store), config, workers=workers, on_ready=announce)
     finally:
@@ -108,13 +112,13 @@ def _run(config: Config, console: Console, workers: int) -> None:
             store.close()
 
 
-def _banner(config: Config, url: str, seconds: float, experts: list[str], reason: str, traces: Path | None) -> str:
+def _banner(config: Config, url: str, seconds: float, experts: list[str], verdict: str, traces: Path | None) -> str:
     key = config.gateway.access_key_env
     return READY.format(
         url=url,
         seconds=seconds,
         experts=", ".join(experts),
-        router=reason if reason != "routed" else config.router.path or "the one that ships",
+        router=f"{config.router.path or 'the one that ships'} {verdict}",
         key_header=f'-H "authorization: Bearer ${key}" ' if key else "",
         key=f'os.environ["{key}"]' if key else '"none"',
         traces=f"Traces ({config.traces.store}): {traces}; see `turnout traces list`" if traces else "No traces.",

@@ -31,6 +31,7 @@ from turnout.types import Arm, Call, Decision, Expert, Plan, Reply, Request, Tra
 AUTO = "turnout/auto"
 DONE = (b"data: [DONE]\n\n", b"data: [DONE]\r\n\r\n")
 CLIENT_LEFT = 499  # nginx's status for a client that closed the connection; seen in traces and metrics only
+LONG = 1000  # characters of plain text; others go through a slower tokenizer
 OURS_TO_MEND = frozenset({401, 403, 404})  # the gateway's own key or model name, which is none of the client's business
 
 log = logging.getLogger("turnout.gateway")
@@ -159,7 +160,7 @@ class Chat:
         decide = partial(
             self._router.decide, request, seed=seed, explore=settings.explore, switch_margin=settings.switch_margin
         )
-        if self._router.blocking:
+        if self._router.blocking or is_long(request.text):
             return await asyncio.get_running_loop().run_in_executor(self._threads, decide)
         return decide()
 
@@ -309,6 +310,15 @@ class Chat:
 def told(name: str) -> bytes:
     """A name from the configuration as a header's value."""
     return name.encode("ascii", "replace")
+
+
+def is_long(text: str) -> bool:
+    """Whether signals may take over a millisecond on this text, measured on words that no cache holds.
+
+    >>> is_long("short"), is_long("x" * 1001), is_long("é" * 251)
+    (False, True, True)
+    """
+    return len(text) > (LONG if text.isascii() else LONG // 4)
 
 
 async def _watch(receive: Receive, respond: Responder, task: asyncio.Task[None]) -> None:

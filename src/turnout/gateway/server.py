@@ -67,6 +67,7 @@ async def serve(
         lifespan="on",
         ws="none",
         log_config=None,
+        log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,
