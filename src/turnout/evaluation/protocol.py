@@ -76,15 +76,22 @@ def within(budget: Callable[[Table], float], suffix: str, note: str) -> Rule:
     def choose(estimates: Estimates, train: Table, test: Table) -> Index:  # noqa: ARG001 - a rule sees both sides
         if estimates.train_cost_NE is None or estimates.test_cost_NE is None or train.spend_NE is None:
             raise LogError("a budget needs costs, and this log has none")
-        lambdas = metrics.lambda_grid(estimates.train_quality_NE, estimates.train_cost_NE, 200)
-        choice_NP = metrics.sweep(estimates.train_quality_NE, estimates.train_cost_NE, lambdas)
-        spend_NP = np.take_along_axis(train.spend_NE, choice_NP, axis=1)
-        careful_P = spend_NP.mean(axis=0) + spend_NP.std(axis=0) / np.sqrt(len(train))
-        affordable = np.flatnonzero(careful_P <= budget(train))
+        quality_NE, cost_NE, spend_NE = estimates.train_quality_NE, estimates.train_cost_NE, train.spend_NE
+
+        def careful(lambdas: Floats) -> Floats:
+            spend_NP = np.take_along_axis(spend_NE, metrics.sweep(quality_NE, cost_NE, lambdas), axis=1)
+            return np.asarray(spend_NP.mean(axis=0) + spend_NP.std(axis=0) / np.sqrt(len(train)))
+
+        lambdas, limit = metrics.lambda_grid(quality_NE, cost_NE, 200), budget(train)
+        affordable = np.flatnonzero(careful(lambdas) <= limit)
         if not len(affordable):
             return np.asarray(estimates.test_cost_NE.argmin(axis=1))
         p = int(affordable[0])
-        return metrics.sweep(estimates.test_quality_NE, estimates.test_cost_NE, lambdas[p : p + 1])[:, 0]
+        low, high = (float(lambdas[p - 1]), float(lambdas[p])) if p else (0.0, float(lambdas[0]))
+        for _ in range(20):  # the grid is coarse; what is affordable should be spent
+            middle = 0.5 * (low + high)
+            low, high = (low, middle) if careful(np.array([middle]))[0] <= limit else (middle, high)
+        return metrics.sweep(estimates.test_quality_NE, estimates.test_cost_NE, np.array([high]))[:, 0]
 
     return Rule(suffix, note, choose)
 
