@@ -42,7 +42,7 @@ AVENGERS = System(
         "A query takes the mean scores of its nearest cluster; the authors' router can also blend the rankings of the "
         "few nearest clusters.",
         "One answer by one expert: the paper's repeated sampling and voting need answers that a log of scores lacks.",
-        "Cluster means pass through the router's calibration, which is monotone per expert.",
+        "Cluster means pass through the router's calibration, one increasing map for all experts.",
     ),
     limits=(
         "Clusters follow topics, whether or not the experts differ there; a small cluster's winner is partly luck.",
