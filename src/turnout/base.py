@@ -92,12 +92,16 @@ class Component:
 
     def learned(self) -> dict[str, Any]:
         """What `fit` set: public attributes that end in `_`."""
-        return {key: value for key, value in vars(self).items() if key.endswith("_") and not key.startswith("_")}
+        return {key: value for key, value in vars(self).items() if _is_learned(key)}
 
     def require_fitted(self) -> None:
         """Raise NotFittedError where `fit` has not run."""
-        if not self.learned():
+        if not any(map(_is_learned, vars(self))):
             raise NotFittedError(f"{type(self).__name__} is not fitted; call `fit` first")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.params().items())})"
+
+
+def _is_learned(attribute: str) -> bool:
+    return attribute[-1] == "_" and attribute[0] != "_"
