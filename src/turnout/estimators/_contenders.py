@@ -26,12 +26,16 @@ def choose_by_contenders(candidates: Sequence[Floats], scores_NE: Floats, weight
     if not several_N.any():
         errors = [(weights_NE * (filled_NE - p_NE) ** 2).sum() for p_NE in candidates]
         return int(np.argmin(errors))
-    best_N1 = middle_NE[several_N].max(axis=1, keepdims=True)
-    near_NE = np.exp((middle_NE[several_N] - best_N1) / NEAR)
-    near_NE /= near_NE.sum(axis=1, keepdims=True)
+    near_NE = nearness(middle_NE[several_N])
     totals = []
     for p_NE in candidates:
         left_NE = np.where(seen_NE, filled_NE - p_NE, 0.0)[several_N]
         shared_N1 = (near_NE * left_NE).sum(axis=1, keepdims=True)
         totals.append(float((near_NE * (left_NE - shared_N1) ** 2).sum()))
     return int(np.argmin(totals))
+
+
+def nearness(guess_NE: Floats) -> Floats:
+    """How much each expert contends for a query, rows summing to one; −inf stands for an expert that does not."""
+    near_NE = np.exp((guess_NE - guess_NE.max(axis=1, keepdims=True)) / NEAR)
+    return np.asarray(near_NE / near_NE.sum(axis=1, keepdims=True))
