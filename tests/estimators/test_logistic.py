@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from sklearn.linear_model import LogisticRegression
 
+from turnout.errors import ParameterError
 from turnout.estimators.logistic import Logistic
 
 
@@ -53,3 +55,24 @@ def test_a_strong_expert_gains_little_where_both_are_right() -> None:
     mean_NE, _ = Logistic(on=("x",)).fit({"x": x_N1}, chance_NE).predict({"x": np.array([[0.0], [2.0]], np.float32)})
     gap_N = mean_NE[:, 1] - mean_NE[:, 0]
     assert gap_N[0] > 4 * gap_N[1] > 0
+
+
+def test_models_on_fewer_signals_are_mixed_into_one_predictor(linear: Any, sparse: Any) -> None:
+    x_ND, scores_NE, _ = linear(200, width=6)
+    features = {"a": x_ND[:, :2], "s": sparse(x_ND[:, 2:4]), "b": x_ND[:, 4:]}
+    scores_NE = np.clip(scores_NE, 0, 1)
+    subset = ("b", "s")
+    mixed = Logistic(on=("a", "s", "b"), fewer=(subset,)).fit(features, scores_NE)
+    parts = [Logistic(on=on).fit(features, scores_NE).predict(features)[0] for on in (("a", "s", "b"), subset)]
+    odds_NE = np.mean([np.log(p / (1 - p)) for p in parts], axis=0)
+    assert np.allclose(mixed.predict(features)[0], 1 / (1 + np.exp(-odds_NE)), atol=1e-4)
+    before_NE = mixed.predict(features)[0]
+    mixed.add_expert(features, scores_NE[:, 0]).remove_expert(1)
+    assert np.allclose(mixed.predict(features)[0], before_NE[:, [0, 2, 0]], atol=0.02)
+
+
+def test_fewer_signals_must_be_among_all() -> None:
+    with pytest.raises(ParameterError, match="other"):
+        Logistic(on=("x",), fewer=(("other",),)).check()
+    with pytest.raises(ParameterError, match="fewer"):
+        Logistic(on=("x",), fewer=("x",)).check()  # type: ignore[arg-type]

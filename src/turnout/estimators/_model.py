@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from turnout.base import Number, Rule
+from turnout.errors import ParameterError
 from turnout.estimators._linear import (
     KEPT,
     PENALTIES,
@@ -23,28 +25,51 @@ from turnout.estimators._linear import (
     leave_one_out,
     side_by_side,
 )
-from turnout.estimators._rules import Names
+from turnout.estimators._rules import Names, Several
 from turnout.estimators.base import Estimator, weighted_mean
 from turnout.features import FeatureMap, Floats, Sparse
 
 
 class LinearModel(Estimator):
-    """A linear predictor per expert. Subclasses learn the weights (`_learn`) and give `_predict` and `_level`."""
+    """A linear predictor per expert. Subclasses learn the weights (`_learn`) and give `_predict` and `_level`.
 
+    `fewer` names subsets of the signals `on`: a model is fitted on each too, with a penalty of its own, and the mean of
+    all linear predictors counts. That is one linear predictor again, so it costs time in fitting alone; the standard
+    error stays that of the model on all signals.
+    """
+
+    fewer_: tuple[LinearModel, ...] = ()
+    place_: tuple[NDArray[np.intp], ...] = ()  # where their dense columns stand among this model's
     rules: ClassVar[dict[str, Rule]] = {
         "on": Names(),
         "penalty": Number(1e-6, 1e9, optional=True),
         "seed": Number(0, integer=True),
+        "fewer": Several(Names()),
     }
 
     def __init__(
-        self, on: tuple[str, ...] = ("embedding", "format"), penalty: float | None = None, seed: int = 0
+        self,
+        on: tuple[str, ...] = ("embedding", "format"),
+        penalty: float | None = None,
+        seed: int = 0,
+        fewer: tuple[tuple[str, ...], ...] = (),
     ) -> None:
-        self.on, self.penalty, self.seed = on, penalty, seed
+        self.on, self.penalty, self.seed, self.fewer = on, penalty, seed, fewer
 
     @property
     def signals(self) -> tuple[str, ...]:
         return tuple(self.on)
+
+    @property
+    def models(self) -> int:
+        return 1 + len(self.fewer)
+
+    def check(self) -> None:
+        """Raise ParameterError for the first parameter that breaks its rule, and for `fewer` that is not in `on`."""
+        super().check()
+        for names in self.fewer:
+            if not set(names) <= set(self.on):
+                raise ParameterError(f"{type(self).__name__}: `fewer` must be parts of {self.on!r}, got {names!r}")
 
     def _learn(
         self, design: Design, spectrum: Spectrum, scores_NE: Floats, weights_NE: Floats, center_E: Floats
@@ -70,6 +95,12 @@ class LinearModel(Estimator):
         dense_DE, intercept_E = self._on_raw(design, weights, center_E)
         self.intercept_E_, self.dense_DE_, self.sparse_ = intercept_E, dense_DE, _raw(design, weights)
         self.variance_E_, self.size_E_ = variance_E, size_E
+        if not self.fewer:
+            return
+        self.fewer_ = tuple(self.clone(on=tuple(names), fewer=()) for names in self.fewer)
+        self.place_ = tuple(_columns_of(names, design) for names in self.fewer)
+        for model in self.fewer_:
+            model._fit(features, scores_NE, weights_NE, tasks)
 
     def _columns(
         self, design: Design, spectrum: Spectrum, scores_NE: Floats, weights_NE: Floats
@@ -99,7 +130,7 @@ class LinearModel(Estimator):
         norm_N = (x_ND * x_ND) @ fast.square_D + image_NM[:, -1]
         beyond_N = np.maximum(norm_N - along_NK.sum(axis=1), 0.0)
         leverage_NE = along_NK @ fast.inverse_KE + beyond_N[:, None] * fast.tail_E
-        for name, weights_SE in self.sparse_.items():
+        for name, weights_SE in fast.weights_SE.items():
             block = features[name]
             assert isinstance(block, Sparse)
             squared = Sparse(block.indptr, block.indices, block.data * block.data, block.columns)
@@ -114,7 +145,20 @@ class LinearModel(Estimator):
             cached = self._cache = self._prepare()
         return cached
 
+    def _mixed(self) -> tuple[Floats, Floats, dict[str, Floats]]:
+        """Intercept, dense and sparse weights: the mean over this model and those on fewer signals."""
+        if not self.fewer_:
+            return self.intercept_E_, self.dense_DE_, self.sparse_
+        intercept_E, dense_DE, sparse = self.intercept_E_.copy(), self.dense_DE_.copy(), dict(self.sparse_)
+        for model, place_D in zip(self.fewer_, self.place_, strict=True):
+            intercept_E += model.intercept_E_
+            dense_DE[place_D] += model.dense_DE_
+            sparse |= {name: sparse[name] + weights_SE for name, weights_SE in model.sparse_.items()}
+        count = np.float32(1 + len(self.fewer_))
+        return intercept_E / count, dense_DE / count, {name: w_SE / count for name, w_SE in sparse.items()}
+
     def _prepare(self) -> _Prepared:
+        intercept_E, dense_DE, weights_SE = self._mixed()
         turned_DK = self.basis_DK_[1:] * self.factor_D_[:, None]
         square_D = self.factor_D_**2
         moved_K = self.basis_DK_[0] - self.mean_D_ @ turned_DK
@@ -126,17 +170,20 @@ class LinearModel(Estimator):
 
         return _Prepared(
             source=self.size_E_,
-            matrix_DM=np.column_stack([self.dense_DE_, turned_DK, -2.0 * self.mean_D_ * square_D]).astype(np.float32),
-            offset_M=np.concatenate([self.intercept_E_, moved_K, [norm]]),
+            matrix_DM=np.column_stack([dense_DE, turned_DK, -2.0 * self.mean_D_ * square_D]).astype(np.float32),
+            offset_M=np.concatenate([intercept_E, moved_K, [norm]]),
             square_D=square_D.astype(np.float32),
             inverse_KE=inverted(self.value_K_),
             tail_E=inverted(np.array([self.tail_]))[0],
+            weights_SE=weights_SE,
             sparse_SE={
                 name: inverted(g_S) * np.float32(self.scale_[name] ** 2) for name, g_S in self.diagonal_.items()
             },
         )
 
     def _add_expert(self, features: FeatureMap, scores_N: Floats) -> None:
+        for model in self.fewer_:
+            model._add_expert(features, scores_N)
         design = Design(features, self.signals, Scaling(self.scale_, self.mean_D_))
         scores_N1, weights_N1 = scores_N[:, None], np.isfinite(scores_N[:, None]).astype(float)
         _, variance_1 = leave_one_out(design, scores_N1, weights_N1, (self.penalty_,), self.seed)
@@ -149,6 +196,8 @@ class LinearModel(Estimator):
         self.variance_E_, self.size_E_ = np.append(self.variance_E_, variance_1), np.append(self.size_E_, size_1)
 
     def _remove_expert(self, column: int) -> None:
+        for model in self.fewer_:
+            model._remove_expert(column)
         self.sparse_ = {name: np.delete(w_SE, column, 1) for name, w_SE in self.sparse_.items()}
         self.dense_DE_ = np.delete(self.dense_DE_, column, 1)
         self.intercept_E_ = np.delete(self.intercept_E_, column)
@@ -165,6 +214,7 @@ class _Prepared:
     square_D: Floats
     inverse_KE: Floats
     tail_E: Floats
+    weights_SE: dict[str, Floats]
     sparse_SE: dict[str, Floats]
 
 
@@ -172,6 +222,13 @@ def _split(design: Design, values_SE: Floats) -> dict[str, Floats]:
     """Rows of all scaled sparse columns, per signal."""
     ends = np.cumsum([0, *(design.width[name] for name in design.sparse)])
     return {n: values_SE[a:b].astype(np.float32) for n, a, b in zip(design.sparse, ends[:-1], ends[1:], strict=True)}
+
+
+def _columns_of(names: Sequence[str], design: Design) -> NDArray[np.intp]:
+    """Where the dense columns of the named signals stand among the design's (no constant)."""
+    ends = np.cumsum([0, *(design.width[name] for name in design.dense)])
+    spans = {n: np.arange(a, b) for n, a, b in zip(design.dense, ends[:-1], ends[1:], strict=True)}
+    return np.concatenate([np.zeros(0, np.intp), *(spans[name] for name in names if name in spans)])
 
 
 def _raw(design: Design, weights: Weights) -> dict[str, Floats]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from turnout.base import Rule
+
 
 @dataclass(frozen=True)
 class Names:
@@ -29,3 +31,16 @@ class Each:
 
     def __str__(self) -> str:
         return f"a tuple of one or more of type {self.cls.__name__}"
+
+
+@dataclass(frozen=True)
+class Several:
+    """A tuple of any number of values, each allowed by one rule."""
+
+    rule: Rule
+
+    def allows(self, value: object) -> bool:
+        return isinstance(value, (tuple, list)) and all(self.rule.allows(item) for item in value)
+
+    def __str__(self) -> str:
+        return f"a tuple, each of its items {self.rule}"

@@ -25,6 +25,11 @@ class Estimator(Component):
         """Names of the signals that `fit` and `predict` read."""
         return ()
 
+    @property
+    def models(self) -> int:
+        """How many fitted models one prediction is the mean of; an `Average` counts the estimator that often."""
+        return 1
+
     def fit(
         self,
         features: FeatureMap,

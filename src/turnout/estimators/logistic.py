@@ -18,8 +18,9 @@ INNER = 0.01  # of every step's system: the next step mends what is left (inexac
 class Logistic(LinearModel):
     """Per-expert logistic regression; a score in (0, 1) is a soft label (cross-entropy). Newton's method (IRLS).
 
-    `penalty` is on ridge regression's scale and is converted by the noise of the scores. The standard error follows by
-    the delta method. Limits: those of ridge regression; scores that pile up between 0 and 1 are not a choice between
+    `penalty` is on ridge regression's scale and is converted by the noise of the scores. `fewer` names subsets of the
+    signals on which models of their own are fitted; the mean of all log-odds counts. The standard error follows by the
+    delta method. Limits: those of ridge regression; scores that pile up between 0 and 1 are not a choice between
     two outcomes, and the standard error is then too large.
 
     >>> x_ND, scores_NE = np.linspace(-1, 1, 40)[:, None], (np.arange(40) > 19)[:, None].astype(float)

@@ -15,7 +15,8 @@ class Ridge(LinearModel):
     """Per-expert ridge regression over the signals `on`, dense or sparse.
 
     `penalty` None takes the one, for all experts, that tells contenders apart best on queries left out (PRESS); each
-    signal's block has unit mean squared norm, so a penalty is in units of queries. The standard error is that of
+    signal's block has unit mean squared norm, so a penalty is in units of queries. `fewer` names subsets of the signals
+    on which models of their own are fitted; the mean of all linear predictors counts. The standard error is that of
     Bayesian linear regression: noise (leave-one-out) times leverage. Limits: linear in its signals; leverage on sparse
     columns takes them as uncorrelated; near-duplicate queries in the log make for too small a penalty.
 
