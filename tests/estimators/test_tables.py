@@ -14,6 +14,7 @@ from turnout.estimators.average import Average
 from turnout.estimators.constant import Constant
 from turnout.estimators.length import Length
 from turnout.estimators.prototype import Prototypes
+from turnout.estimators.ridge import Ridge
 from turnout.estimators.task_table import TaskTable
 from turnout.features import Sparse
 
@@ -130,6 +131,15 @@ def test_an_average_averages_and_doubts_where_members_disagree(clusters: Any) ->
     first, second = (member.clone().fit({"x": x_ND}, scores_NE).predict(CENTERS) for member in members)
     assert np.allclose(both_NE, (first[0] + second[0]) / 2)
     assert (se_NE > (first[1] + second[1]) / 2).all()
+
+
+def test_a_member_that_mixes_two_models_counts_twice(clusters: Any) -> None:
+    x_ND, scores_NE, _ = clusters(300)
+    features = {"x": x_ND}
+    mixed = Ridge(on=("x",), fewer=(("x",),))
+    mean_NE, _ = Average((mixed, Constant())).fit(features, scores_NE).predict(CENTERS)
+    ridge_NE, even_NE = (m.fit(features, scores_NE).predict(CENTERS)[0] for m in (mixed.clone(), Constant()))
+    assert np.allclose(mean_NE, (2 * ridge_NE + even_NE) / 3, atol=1e-6)
 
 
 def test_an_average_leaves_its_members_unfitted_and_checks_them() -> None:

@@ -16,14 +16,14 @@ from turnout.features import FeatureMap, Floats
 
 __all__ = ["Average"]
 
-DEFAULT = (Logistic(on=("embedding", "tfidf", "format")), Prototypes())
+DEFAULT = (Logistic(on=("embedding", "tfidf", "format", "length"), fewer=(("tfidf", "length"),)), Prototypes())
 
 
 class Average(Estimator):
-    """Fits a copy of every member and averages what they predict.
+    """Fits a copy of every member and averages what they predict; a member that mixes models counts once for each.
 
     The standard error is that of fully correlated members (the mean of theirs), with their disagreement added.
-    Limits: every member counts the same; a poor one drags the average down.
+    Limits: every model counts the same; a poor one drags the average down.
 
     >>> from turnout.estimators.constant import Constant
     >>> fitted = Average((Constant(), Constant())).fit({"x": np.zeros((2, 1))}, np.array([[1.0], [0.0]]))
@@ -58,11 +58,12 @@ class Average(Estimator):
 
     def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
         pairs = [member.predict(features) for member in self.members_]
-        count = len(pairs)
-        mean_NE = np.asarray(sum(mean for mean, _ in pairs)) / count
-        se_NE = np.asarray(sum(se for _, se in pairs)) / count
-        apart_NE = sum((mean - mean_NE) ** 2 for mean, _ in pairs)
-        return mean_NE, np.sqrt(se_NE * se_NE + apart_NE / count**2)
+        total = sum(member.models for member in self.members_)
+        shares = [member.models / total for member in self.members_]
+        mean_NE = np.asarray(sum(share * mean for share, (mean, _) in zip(shares, pairs, strict=True)))
+        se_NE = np.asarray(sum(share * se for share, (_, se) in zip(shares, pairs, strict=True)))
+        apart_NE = sum((share * (mean - mean_NE)) ** 2 for share, (mean, _) in zip(shares, pairs, strict=True))
+        return np.clip(mean_NE, 0.0, 1.0), np.sqrt(se_NE * se_NE + apart_NE)
 
     def _add_expert(self, features: FeatureMap, scores_N: Floats) -> None:
         for member in self.members_:
