@@ -63,8 +63,8 @@ def read(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise StateError(f"cannot read {folder / _ARRAYS}: {error}") from error
     sums, body = document.get("sha256"), document.get("router")
-    if not isinstance(sums, dict) or not isinstance(body, dict):
-        raise StateError(f"{folder / _DOCUMENT} lacks its checksums or its body")
+    if not isinstance(sums, dict) or not isinstance(body, dict) or not isinstance(document.get("turnout"), str):
+        raise StateError(f"{folder / _DOCUMENT} lacks its checksums, its body or the version that wrote it")
     if _sha(stored) != sums.get("arrays"):
         raise StateError(f"{folder / _ARRAYS} is damaged: its checksum differs from the one in {_DOCUMENT}")
     if _sha(_canonical(body)) != sums.get("router"):
