@@ -79,9 +79,8 @@ class Component:
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def clone(self, **changes: object) -> Self:
-        """An unfitted copy, with some parameters changed."""
-        params = {key: value.clone() if isinstance(value, Component) else value for key, value in self.params().items()}
-        return type(self)(**{**params, **changes})
+        """An unfitted copy, its parts copied too, with some parameters changed."""
+        return type(self)(**{**{key: _copied(value) for key, value in self.params().items()}, **changes})
 
     def check(self) -> None:
         """Raise ParameterError for the first parameter that breaks its rule."""
@@ -101,6 +100,12 @@ class Component:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.params().items())})"
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Component):
+        return value.clone()
+    return tuple(map(_copied, value)) if isinstance(value, tuple) else value
 
 
 def _is_learned(attribute: str) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
 from turnout.base import Number, Rule
 from turnout.estimators._contenders import nearness
+from turnout.estimators._ensemble import Ensemble
 from turnout.estimators._rules import Each
 from turnout.estimators.average import DEFAULT
 from turnout.estimators.base import Estimator
@@ -21,7 +22,7 @@ FEWEST = 10  # queries per fold below which weights are not learned
 SUM = 1e3  # how much more the sum of the weights counts than the error, before it is made exact
 
 
-class Stack(Estimator):
+class Stack(Ensemble):
     """Stacked generalisation (Wolpert, 1992): weights >= 0 that sum to one (Breiman, 1996), chosen by cross-fitting.
 
     The members predict each of `folds` parts of the log from the others; the weights minimise the squared error of
@@ -53,20 +54,9 @@ class Stack(Estimator):
     ) -> None:
         self.members, self.folds, self.even, self.seed = members, folds, even, seed
 
-    @property
-    def signals(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(name for member in self.members for name in member.signals))
-
-    def check(self) -> None:
-        """Raise ParameterError for the first parameter, of this estimator or a member, that breaks its rule."""
-        super().check()
-        for member in self.members:
-            member.check()
-
-    def clone(self, **changes: object) -> Self:
-        """An unfitted copy, its members copied too, with some parameters changed."""
-        copied: dict[str, Any] = {**self.params(), "members": tuple(member.clone() for member in self.members)}
-        return type(self)(**{**copied, **changes})
+    def _shares(self) -> list[float]:
+        shares: list[float] = self.weight_M_.tolist()
+        return shares
 
     def _fit(self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None) -> None:
         count = len(self.members)
@@ -76,9 +66,7 @@ class Stack(Estimator):
             for _ in range(ROUNDS):
                 products_MM = _products(held_MNE, self.weight_M_, scores_NE, weights_NE)
                 self.weight_M_ = _least_error(products_MM, self.even)
-        self.members_ = tuple(
-            member.clone().fit(features, scores_NE, weights_NE=weights_NE, tasks=tasks) for member in self.members
-        )
+        super()._fit(features, scores_NE, weights_NE, tasks)
 
     def _held_out(
         self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None
@@ -97,21 +85,6 @@ class Stack(Estimator):
                 fitted = member.clone().fit(fit, scores_NE[cell], weights_NE=weights_NE[cell], tasks=named)
                 held_MNE[m][np.ix_(ask_I, known_E)] = fitted.predict(ask)[0]
         return held_MNE
-
-    def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
-        used = [(w, member.predict(features)) for w, member in zip(self.weight_M_, self.members_, strict=True) if w > 0]
-        mean_NE = np.asarray(sum(w * mean for w, (mean, _) in used))
-        se_NE = np.asarray(sum(w * se for w, (_, se) in used))
-        apart_NE = sum((w * (mean - mean_NE)) ** 2 for w, (mean, _) in used)
-        return np.clip(mean_NE, 0.0, 1.0), np.sqrt(se_NE * se_NE + apart_NE)
-
-    def _add_expert(self, features: FeatureMap, scores_N: Floats) -> None:
-        for member in self.members_:
-            member.add_expert(features, scores_N)
-
-    def _remove_expert(self, column: int) -> None:
-        for member in self.members_:
-            member.remove_expert(column)
 
 
 def _products(held_MNE: Floats, weight_M: Floats, scores_NE: Floats, weights_NE: Floats) -> Floats:

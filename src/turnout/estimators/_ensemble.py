@@ -1,0 +1,58 @@
+"""What estimators made of estimators share: members fitted on everything, and a mean weighted by shares.
+
+Shape letters: N queries, E experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from turnout.estimators.base import Estimator
+from turnout.features import FeatureMap, Floats
+
+
+class Ensemble(Estimator):
+    """A weighted mean of `members`. Override `_shares`, and `_fit` where the weights are learned.
+
+    The standard error is that of fully correlated members (the mean of theirs), with their disagreement added.
+    """
+
+    members: tuple[Estimator, ...]
+    members_: tuple[Estimator, ...]
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for member in self.members for name in member.signals))
+
+    def check(self) -> None:
+        """Raise ParameterError for the first parameter, of this estimator or a member, that breaks its rule."""
+        super().check()
+        for member in self.members:
+            member.check()
+
+    def _shares(self) -> Sequence[float]:
+        """The members' weights, >= 0 and summing to one."""
+        raise NotImplementedError
+
+    def _fit(self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None) -> None:
+        self.members_ = tuple(
+            member.clone().fit(features, scores_NE, weights_NE=weights_NE, tasks=tasks) for member in self.members
+        )
+
+    def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
+        shared = zip(self._shares(), self.members_, strict=True)
+        used = [(share, *member.predict(features)) for share, member in shared if share > 0]
+        mean_NE = np.asarray(sum(share * mean for share, mean, _ in used))
+        se_NE = np.asarray(sum(share * se for share, _, se in used))
+        apart_NE = sum((share * (mean - mean_NE)) ** 2 for share, mean, _ in used)
+        return np.clip(mean_NE, 0.0, 1.0), np.sqrt(se_NE * se_NE + apart_NE)
+
+    def _add_expert(self, features: FeatureMap, scores_N: Floats) -> None:
+        for member in self.members_:
+            member.add_expert(features, scores_N)
+
+    def _remove_expert(self, column: int) -> None:
+        for member in self.members_:
+            member.remove_expert(column)
