@@ -54,10 +54,9 @@ def show(
     from turnout.errors import RequestError
 
     with _open(config, file) as store:
-        newest = next(iter(store.rows(limit=1, newest_first=True)), None)
-        if trace == "last" and newest is None:
+        found = next(store.rows(limit=1, newest_first=True), None) if trace == "last" else store.get(trace)
+        if found is None:
             raise RequestError(f"no traces at {store.path} yet", status=404)
-        found = newest if trace == "last" and newest else store.get(trace)
     emit(as_dict(found), as_json, lambda console: page(console, found))
 
 
