@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from turnout.evaluation.results import Evaluation
-    from turnout.systems.base import System
+    from turnout.systems.base import Figures, System
 
 app = typer.Typer(help="Published routing systems as presets: list, show, run.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -31,8 +30,8 @@ def list_systems(
         typer.echo(page(), nl=False)
         return
     found = systems()
-    rows = [[s.name, s.level, s.novelty, _short(s), s.claim.source] for s in found]
-    columns = ["system", "level", "novelty", "gain over best single here", "source"]
+    rows = [[s.number or "—", s.name, s.level, s.novelty, _headline(s), s.claim.source] for s in found]
+    columns = ["no.", "system", "level", "novelty", "measured here", "source"]
     emit({"systems": [s.to_dict() for s in found]}, as_json, lambda console: console.print(table(columns, rows)))
 
 
@@ -51,64 +50,40 @@ def run(
     name: Annotated[str, typer.Argument(help="As in `turnout systems list`.")],
     *,
     data: Annotated[Path | None, typer.Option(help="Folder of outcome tables; else the variable TURNOUT_DATA.")] = None,
-    table: Annotated[str, typer.Option(help="The table to measure on.")] = "nine_llm",
+    table: Annotated[str | None, typer.Option(help="The table to measure on; else the system's own.")] = None,
     seeds: Annotated[str, typer.Option(help="How many seeds, or their numbers with commas.")] = "5",
-    html: Annotated[Path | None, typer.Option(help="Also write a report as one HTML file.")] = None,
     record: Annotated[Path | None, typer.Option(help="Also write the figures to this JSON file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a system beside the baselines, by five-fold cross-validation."""
+    """Measure a system beside the baselines of the same run."""
     import json
-    from dataclasses import replace
 
     from turnout import registry
-    from turnout.cli._evaluation import numbers, progress, render, write_html
+    from turnout.cli._evaluation import numbers, progress, write_html
     from turnout.cli._output import emit, plain
-    from turnout.evaluation import datasets
-    from turnout.evaluation.methods import Fitted
-    from turnout.evaluation.protocol import crossval
-    from turnout.evaluation.report import page, require
+    from turnout.systems.base import Run
 
-    if html:
-        require()
     system: System = registry.get("system", name)
-    log = datasets.load(table, data)
-    method = Fitted(system.name, system.title, system.build())
-    with progress(f"{system.title} on {table}") as tick:
-        found = crossval([method], log, seeds=numbers(seeds), progress=tick)
-    evaluation = replace(found.evaluation, title=f"{system.title} on {table}")
-    if html:
-        write_html(html, page([evaluation], evaluation.title))
+    where = table or system.table
+    with progress(f"{system.title} on {where}") as tick:
+        found = system.run(Run(data, where, numbers(seeds), tick))
     if record:
-        write_html(record, json.dumps(plain(_figures(evaluation, table)), indent=2, ensure_ascii=False) + "\n")
-    emit(evaluation.to_dict(), as_json, lambda console: render(console, evaluation))
+        write_html(record, json.dumps(plain(found.to_dict()), indent=2, ensure_ascii=False) + "\n")
+    emit(found.to_dict(), as_json, lambda console: _show_figures(console, system, found))
 
 
-def _figures(evaluation: Evaluation, table: str) -> dict[str, Any]:
-    """What is kept of a measurement."""
-    first = evaluation.rows[0]
-    return {
-        "table": table,
-        "protocol": evaluation.protocol,
-        "accuracy": first.accuracy._asdict(),
-        "gain": first.gain._asdict() if first.gain else None,
-        "rows": [
-            {
-                "name": row.name,
-                "accuracy": row.accuracy.mean,
-                "gain": row.gain.mean if row.gain else None,
-                "cost": row.cost.mean if row.cost else None,
-            }
-            for row in evaluation.rows
-        ],
-    }
+def _show_figures(console: Console, system: System, found: Figures) -> None:
+    """The headline beside the claim, and the table."""
+    from turnout.cli._output import show, table
 
-
-def _short(system: System) -> str:
-    found = system.measured()
-    if not found:
-        return "not measured yet"
-    return f"{found['gain']['mean']:+.3f} [{found['gain']['low']:+.3f}, {found['gain']['high']:+.3f}]"
+    console.print(f"[bold]{system.title}[/bold] · {found.headline}")
+    console.print(f"claim: {system.claim.text} ({system.claim.source})")
+    columns = list(found.rows[0]) if found.rows else []
+    cells = [[value if isinstance(value, str) else show(value) for value in row.values()] for row in found.rows]
+    if not console.is_terminal:  # a pipe has no width of its own; a table should not be folded there
+        console.width = max(console.width, 132)
+    console.print(table(columns, cells))
+    console.print(f"[dim]{found.protocol}. Intervals are 95 %.[/dim]")
 
 
 def _describe(console: Console, system: System) -> None:
@@ -121,4 +96,9 @@ def _describe(console: Console, system: System) -> None:
         console.print(f"{title}:")
         for text in texts:
             console.print(f"  · {text}")
-    console.print(f"gain over the best single expert, measured here: {_short(system)}; command: {system.command}")
+    console.print(f"measured here: {_headline(system)}; command: {system.command}")
+
+
+def _headline(system: System) -> str:
+    found = system.measured()
+    return found.headline if found else "not measured yet"

@@ -1,18 +1,21 @@
 """What a published system is here: metadata, the registered parts it composes, and the figures last measured.
 
 Figures live beside the code as `measured/<name>.json`, written by `turnout systems run NAME --record`; the page
-`docs/systems.md` is generated from the registry and these files.
+`docs/systems.md` is generated from the registry and these files. A system that chooses one expert per query of an
+outcome log is measured by cross-validation; one that does something else brings its own `measure`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Literal
 
 from turnout import registry
+from turnout.stats import Interval
 
 Slot = Literal["signal", "estimator", "policy", "plan", "feedback", "fleet"]
 
@@ -26,12 +29,62 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Run:
+    """What a measurement is given: the folder of tables (None: TURNOUT_DATA), a table, seeds, a progress hook."""
+
+    data: Path | None
+    table: str
+    seeds: Sequence[int]
+    tick: Callable[[int, int], None] | None = None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A measurement: one headline beside the baselines of the same run.
+
+    `value` is the system's `metric`, `gain` its paired difference to the baseline `against`, None where nothing can be
+    paired. Every row has a `name` and the same further columns. `mechanism` marks a test that the machinery does what
+    it says where no real data can show the effect; such figures are never mixed with measured ones.
+    """
+
+    table: str
+    protocol: str
+    metric: str
+    value: Interval
+    gain: Interval | None
+    against: str
+    rows: Sequence[Mapping[str, str | float | None]]
+    mechanism: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; an interval becomes {mean, low, high}."""
+        gain = None if self.gain is None else self.gain._asdict()
+        rows = [dict(row) for row in self.rows]
+        return {**asdict(self), "value": self.value._asdict(), "gain": gain, "rows": rows}
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Figures:
+        """The inverse of `to_dict`."""
+        gain = None if found["gain"] is None else Interval(**found["gain"])
+        return cls(**{**found, "value": Interval(**found["value"]), "gain": gain})
+
+    @property
+    def headline(self) -> str:
+        """`accuracy .642 [.628, .655] · +.019 [+.010, +.027] over best single`, and what it was measured on."""
+        text = f"{self.table}: {self.metric} {_span(self.value, '.3f')}"
+        if self.gain is not None:
+            text += f" · {_span(self.gain, '+.3f')} over {self.against}"
+        return f"{text} (mechanism test)" if self.mechanism else text
+
+
+@dataclass(frozen=True)
 class System:
-    """A preset. `build` gives the options that make `Router.fit` this system: estimator, policy, guard.
+    """A preset. `build` gives its parts by role; with an `estimator` and a `policy` they are options of `Router.fit`.
 
     `number` is its place in the project's list of systems, None outside of it. `novelty` is the slot of the loop where
     the system's idea lives. `parts` are registered names as `kind:name`. `deviations` say where this preset differs
-    from the paper, `limits` what the idea itself cannot do.
+    from the paper, `limits` what the idea itself cannot do. `measure` is None for what cross-validation on `table`
+    measures: a router.
     """
 
     name: str
@@ -45,19 +98,30 @@ class System:
     limits: tuple[str, ...] = ()
     number: int | None = None
     code: str | None = None
+    table: str = "nine_llm"
+    measure: Callable[[System, Run], Figures] | None = None
 
     @property
     def command(self) -> str:
         """What measures it."""
         return f"turnout systems run {self.name}"
 
-    def measured(self) -> dict[str, Any] | None:
+    def run(self, run: Run) -> Figures:
+        """Measure it. Raises ConfigError without data, LogError where the table cannot show it."""
+        if self.measure is not None:
+            return self.measure(self, run)
+        from turnout.systems._crossval import crossvalidated
+
+        return crossvalidated(self, run)
+
+    def measured(self) -> Figures | None:
         """The figures last recorded, or None."""
         file = files("turnout.systems") / "measured" / f"{self.name}.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        return Figures.from_dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
+        measured = self.measured()
         return {
             "name": self.name,
             "number": self.number,
@@ -71,7 +135,7 @@ class System:
             "deviations": list(self.deviations),
             "limits": list(self.limits),
             "command": self.command,
-            "measured": self.measured(),
+            "measured": None if measured is None else measured.to_dict(),
         }
 
 
@@ -89,8 +153,8 @@ def markdown() -> str:
         "Generated by `turnout systems list --markdown`; do not edit. Figures are measured here, on held-out queries "
         "beside every baseline; claims are the authors'.",
         "",
-        "| system | level | novelty | claim | measured here: accuracy · gain over best single | command |",
-        "|---|---|---|---|---|---|",
+        "| no. | system | level | novelty | claim | measured here | command |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines += [_line(system) for system in found]
     for system in found:
@@ -99,20 +163,11 @@ def markdown() -> str:
 
 
 def _line(system: System) -> str:
+    measured = system.measured()
     return (
-        f"| [{system.title}](#{system.name}) | {system.level} | {system.novelty} | {system.claim.text} "
-        f"({system.claim.source}) | {_figure(system)} | `{system.command}` |"
-    )
-
-
-def _figure(system: System) -> str:
-    found = system.measured()
-    if not found:
-        return "not measured yet"
-    accuracy, gain = found["accuracy"], found["gain"]
-    return (
-        f"{found['table']}: {accuracy['mean']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}] · "
-        f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
+        f"| {system.number or '—'} | [{system.title}](#{system.name}) | {system.level} | {system.novelty} | "
+        f"{system.claim.text} ({system.claim.source}) | {measured.headline if measured else 'not measured yet'} | "
+        f"`{system.command}` |"
     )
 
 
@@ -125,19 +180,29 @@ def _chapter(system: System) -> list[str]:
     lines += [f"- **Differs from the paper:** {text}" for text in system.deviations]
     lines += [f"- **Limits:** {text}" for text in system.limits]
     found = system.measured()
-    if found:
-        lines += ["", f"{found['protocol']}. Command: `{system.command}`.", ""]
-        lines += ["| rule | accuracy | gain over best single | cost, US$ per 1,000 |", "|---|---|---|---|"]
-        lines += [
-            f"| {row['name']} | {row['accuracy']:.3f} | {_signed(row['gain'])} | {_cost(row['cost'])} |"
-            for row in found["rows"]
-        ]
-    return lines
+    return lines if found is None else [*lines, "", *_table(found, system.command)]
 
 
-def _signed(value: float | None) -> str:
-    return "—" if value is None else f"{value:+.3f}"
+def _table(found: Figures, command: str) -> list[str]:
+    columns = list(found.rows[0]) if found.rows else []
+    kind = "Mechanism test: the data cannot show the effect, the machinery can. " if found.mechanism else ""
+    return [
+        f"{kind}{found.headline}. {found.protocol}. Command: `{command}`.",
+        "",
+        f"| {' | '.join(columns)} |",
+        f"|{'---|' * len(columns)}",
+        *(f"| {' | '.join(_cell(row[column]) for column in columns)} |" for row in found.rows),
+    ]
 
 
-def _cost(value: float | None) -> str:
-    return "—" if value is None else f"{value:.4f}"
+def _cell(value: str | float | None) -> str:
+    """A figure with three digits after the point, or more where it is small."""
+    if value is None:
+        return "—"
+    if isinstance(value, str):
+        return value
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.1 else f"{value:.4f}"
+
+
+def _span(interval: Interval, form: str) -> str:
+    return f"{interval.mean:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
