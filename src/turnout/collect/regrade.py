@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from turnout.collect._lines import objects
 from turnout.collect.tasks import get_grader, read_target
 from turnout.errors import LogError, ParameterError, UnknownNameError
 from turnout.types import Trace
@@ -50,20 +49,10 @@ def read_rules(path: Path, grader: str = "exact") -> list[Rule]:
 
     Raises LogError, which names the line.
     """
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise LogError(f"cannot read {path}: {error}") from error
-    return [_rule(line, f"{path}:{i}", grader) for i, line in enumerate(lines, 1) if line.strip()]
+    return [_rule(row, where, grader) for where, row in objects(path)]
 
 
-def _rule(line: bytes, where: str, grader: str) -> Rule:
-    try:
-        row = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise LogError(f"{where}: not JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise LogError(f"{where}: must be an object, got {type(row).__name__}")
+def _rule(row: dict[str, Any], where: str, grader: str) -> Rule:
     for key in ("trace", "prompt", "grader", "label"):
         if not isinstance(row.get(key), str | None):
             raise LogError(f"{where}: `{key}` must be a text, got {row[key]!r}")

@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from turnout import registry
+from turnout.collect._lines import objects
 from turnout.collect.graders.base import Grader, final_answer, targets
 from turnout.collect.graders.numeric import numbers
 from turnout.errors import ConfigError, LogError, ParameterError, UnknownNameError
 
 GYM = "reasoning-gym"
-KEYS = ("prompt", "target", "grader", "task")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +69,13 @@ def _sized(name: str) -> tuple[str, int | None]:
 
 def from_jsonl(path: Path) -> list[Question]:
     """Rows of `{"prompt": …, "target": text or list, "grader": "exact", "task": the file's name}`. Raises LogError."""
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise LogError(f"cannot read {path}: {error}") from error
-    made = [_from_row(line, f"{path}:{i}", path.stem) for i, line in enumerate(lines, 1) if line.strip()]
+    made = [_from_row(row, where, path.stem) for where, row in objects(path)]
     if not made:
         raise LogError(f"{path}: no questions")
     return made
 
 
-def _from_row(line: bytes, where: str, stem: str) -> Question:
-    try:
-        row = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise LogError(f"{where}: not JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise LogError(f"{where}: must be an object with {', '.join(KEYS)}, got {type(row).__name__}")
+def _from_row(row: Mapping[str, Any], where: str, stem: str) -> Question:
     prompt, target = row.get("prompt"), row.get("target")
     if not isinstance(prompt, str) or not prompt.strip():
         raise LogError(f"{where}: `prompt` must be a text, got {prompt!r}")
