@@ -62,13 +62,22 @@ def test_describe() -> None:
     assert described["queries_without_outcome"] == 1
     assert described["queries_without_prompt"] == 1
     assert described["duplicates"] == {
-        "groups": 1, "queries": 2, "largest": 2, "largest_prompt": "one question here",
+        "groups": 1, "across_tasks": 0, "queries": 2, "largest": 2, "largest_prompt": "one question here",
     }  # fmt: skip
     assert described["arms"][0] == {"expert": "a", "score": 0.5, "cost": pytest.approx(0.2), "coverage": 0.75}
     assert described["arms"][1] == {"expert": "b", "score": 0.5, "cost": pytest.approx(0.2), "coverage": 0.5}
     headroom = {"queries": 2, "best_single": "a", "best_single_score": 0.75, "oracle": 1.0, "gap": 0.25}
     assert described["headroom"] == headroom
     assert described["propensity"] is None
+    assert described["luck"] is None
+    assert described["stored_share"]["cost"] == pytest.approx(4 / 5)
+    assert described["stored_share"]["response"] == 0
+
+
+def test_duplicates_across_tasks_are_counted() -> None:
+    texts = ["Name the capital of Peru.", "name the capital of Peru.", "Add 2 and 3.", "add 2 and 3."]
+    log = OutcomeLog.from_arrays(texts, ["a"], np.ones((4, 1)), tasks=["train", "test", "test", "test"])
+    assert describe(log)["duplicates"]["across_tasks"] == 1
 
 
 def test_describe_a_bandit_log() -> None:

@@ -131,6 +131,7 @@ def _facts(result: dict[str, Any]) -> list[tuple[str, str]]:
     from turnout.cli._output import show
 
     headroom, propensity, leaks = result["headroom"], result["propensity"], result.get("leaks")
+    stored = ", ".join(f"{name} {share:.0%}" for name, share in result["stored_share"].items())
     twins, columns = result["duplicates"], result["columns"]
     groups = f"{show(twins['groups'])} group{'' if twins['groups'] == 1 else 's'}"
     largest = f", the largest of {show(twins['largest'])}" if twins["groups"] else ""
@@ -138,7 +139,8 @@ def _facts(result: dict[str, Any]) -> list[tuple[str, str]]:
         ("missing", f"{result['missing_share']:.1%} of outcomes; {show(result['queries_without_prompt'])} prompts"),
         ("tasks", show(result["tasks"])),
         ("columns", escape(", ".join(columns["queries"] + columns["outcomes"][1:]))),
-        ("near-duplicates", f"{show(twins['queries'])} queries in {groups}{largest}"),
+        ("stored", f"{stored} of outcomes"),
+        ("near-duplicates", f"{show(twins['queries'])} queries in {groups}{largest}{_across(twins)}"),
     ]
     if twins["largest_prompt"]:
         facts.append(("largest group", escape(f"“{twins['largest_prompt']}…”")))
@@ -146,6 +148,7 @@ def _facts(result: dict[str, Any]) -> list[tuple[str, str]]:
         best = f"{escape(headroom['best_single'])} {headroom['best_single_score']:.3f}"
         facts.append(("best single", f"{best} (on {show(headroom['queries'])} queries)"))
         facts.append(("oracle", f"{headroom['oracle']:.3f}: {headroom['gap']:.3f} to gain"))
+        facts.append(("luck", _luck(result["luck"])))
     if propensity:
         spread = f"{propensity['min']:.3g} to {propensity['max']:.3g}, median {propensity['median']:.3g}"
         worth = f"{propensity['effective_sample_size']:,.0f}"
@@ -154,3 +157,21 @@ def _facts(result: dict[str, Any]) -> list[tuple[str, str]]:
         counts = f"{show(leaks['exact'])} exact and {show(leaks['near'])} near prompts, {show(leaks['same_ids'])} ids"
         facts.append(("leaks", f"{counts} shared with {escape(leaks['against'])}"))
     return facts
+
+
+def _across(twins: dict[str, Any]) -> str:
+    return f"; {twins['across_tasks']:,} of them across tasks" if twins["across_tasks"] else ""
+
+
+def _luck(found: dict[str, Any] | None) -> str:
+    """What repeats tell about the oracle, in words."""
+    if found is None:
+        return "unknown: no query has two runs of two experts, so the gain may be the luck of single runs"
+    gain, runs = found["confirmed_gain"], f"{found['queries']:,} queries, {found['runs']:.3g} runs each"
+    share = "no gap"
+    if found["luck_share_low"] is not None:
+        share = (
+            f"{found['luck_share_low']:.0%} to {found['luck_share_high']:.0%} of a single-run gap of {found['gap']:.3f}"
+        )
+    confirmed = f"held-out runs confirm {gain['mean']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
+    return f"{share}; {confirmed}; {runs}"

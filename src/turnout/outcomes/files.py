@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from turnout.errors import LogError
-from turnout.outcomes.schema import NUMBERS, OUTCOME_TEXTS, OWN, QUERY_TEXTS, SIGNAL, is_query_column
+from turnout.outcomes.schema import NUMBERS, OUTCOME_TEXTS, OWN, QUERY_TEXTS, REPEATS, SIGNAL, is_query_column
 
 SUFFIXES = (".parquet", ".jsonl", ".csv")
 
@@ -97,8 +97,11 @@ def _typed(path: Path, column: pl.Series) -> pl.Series:
     """CSV holds text only: our columns get their type, others become numbers where that loses nothing."""
     if column.name in (*OUTCOME_TEXTS, *QUERY_TEXTS):
         return column
-    if column.name.startswith(SIGNAL):
-        return column.str.json_decode(pl.List(pl.Float32))
+    if column.name.startswith(SIGNAL) or column.name == REPEATS:
+        try:
+            return column.str.json_decode(pl.List(pl.Float64 if column.name == REPEATS else pl.Float32))
+        except pl.exceptions.PolarsError as error:
+            raise LogError(f"{path}: column {column.name!r} must hold JSON lists of numbers: {error}") from error
     if column.name in NUMBERS:
         numbers = column.str.strip_chars().cast(pl.Float64, strict=False)
         bad = numbers.is_null() & column.is_not_null()

@@ -28,7 +28,8 @@ class OutcomeLog:
 
     `queries` has `query_id`, and where known `prompt`, `task`, `signal.<name>` (lists) and columns of the user's own.
     `outcomes` has `query_id`, `expert`, `score`, and where known `cost` (US dollars), `prompt_tokens`,
-    `completion_tokens`, `latency` (s), `energy` (J), `response`, `propensity` (in (0, 1]) and the user's own columns.
+    `completion_tokens`, `latency` (s), `energy` (J), `response`, `propensity` (in (0, 1]), `repeats` (a list of the
+    scores of single runs, whose mean is `score`) and the user's own columns.
     A query may have no outcome; an outcome always has a query. Broken rules raise LogError.
 
     >>> log = OutcomeLog.from_arrays(["2+2?", "Capital of Peru?"], ["small", "large"], [[1.0, 1.0], [0.0, 1.0]])

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.outcomes.log import OutcomeLog
+from turnout.outcomes.luck import luck
+from turnout.outcomes.schema import NUMBERS
 from turnout.stats import effective_sample_size, jaccard, near_duplicates, normalise
 
 _EXAMPLES, _CHARACTERS = 5, 160
@@ -68,7 +70,7 @@ def _example(train: OutcomeLog, test: OutcomeLog, n: int, twins: list[int]) -> d
 
 
 def describe(log: OutcomeLog) -> dict[str, Any]:
-    """Sizes, experts, stored columns, duplicates, headroom and propensities, as plain JSON values.
+    """Sizes, experts, stored columns, what is missing, duplicates, headroom, luck, propensities, as JSON values.
 
     Costs in US dollars per request; a mean is over what was observed, None where nothing was.
 
@@ -87,11 +89,20 @@ def describe(log: OutcomeLog) -> dict[str, Any]:
         "queries_without_outcome": int((~seen_NE.any(axis=1)).sum()),
         "queries_without_prompt": log.texts.count(""),
         "columns": {"queries": log.queries.columns, "outcomes": log.outcomes.columns},
+        "stored_share": _stored(log),
         "arms": _arms(log, score_NE),
         "duplicates": _duplicates(log),
         "headroom": _headroom(log, score_NE),
+        "luck": luck(log),
         "propensity": _propensity(log, seen_NE),
     }
+
+
+def _stored(log: OutcomeLog) -> dict[str, float]:
+    """The share of outcomes that have each measurement; 0 for a column that is not there."""
+    wanted = [*(name for name in NUMBERS if name not in ("score", "propensity")), "response"]
+    held = {name: log.outcomes[name].null_count() for name in wanted if name in log.outcomes.columns}
+    return {name: 1 - held[name] / log.outcomes.height if name in held else 0.0 for name in wanted}
 
 
 def _arms(log: OutcomeLog, score_NE: NDArray[np.float64]) -> list[dict[str, Any]]:
@@ -115,12 +126,16 @@ def _mean(values: NDArray[np.float64]) -> float | None:
 
 
 def _duplicates(log: OutcomeLog) -> dict[str, Any]:
-    """Groups of more than one query, the queries in them, and the largest group with its first prompt."""
+    """Groups of more than one query, the queries in them, the largest group with its first prompt, and the groups that
+    lie in more than one task: a test task may hold a training task's questions."""
     groups_N = log.groups()
     size_G = np.bincount(groups_N)
     first = log.texts[int(np.argmax(groups_N == size_G.argmax()))] if len(log) else ""
+    tasks = np.unique(log.tasks if log.tasks is not None else [""] * len(log), return_inverse=True)[1]
+    pairs = np.unique(np.stack([groups_N, tasks]), axis=1)[0] if len(log) else groups_N
     return {
         "groups": int((size_G > 1).sum()),
+        "across_tasks": int((np.bincount(pairs, minlength=len(size_G)) > 1).sum()),
         "queries": int(size_G[size_G > 1].sum()),
         "largest": int(size_G.max(initial=0)),
         "largest_prompt": normalise(first)[:_CHARACTERS] if size_G.max(initial=0) > 1 else None,

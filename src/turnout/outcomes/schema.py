@@ -14,6 +14,8 @@ from turnout.errors import LogError, did_you_mean
 
 SIGNAL = "signal."  # prefix of query columns that hold stored signal values
 OWN = "query."  # prefix, in a long table, of query columns that are the user's own
+REPEATS = "repeats"  # outcome column: the scores of single runs, whose mean is `score`
+_MEAN_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ def check_outcomes(outcomes: pl.DataFrame, where: str = "") -> pl.DataFrame:
     for name, rule in NUMBERS.items():
         if name in outcomes.columns:
             outcomes = outcomes.with_columns(_number(outcomes, name, rule, where))
+    if REPEATS in outcomes.columns:
+        outcomes = outcomes.with_columns(_repeats(outcomes, where))
     doubled = outcomes.select(pl.struct("query_id", "expert").is_first_distinct().not_()).to_series()
     if doubled.any():
         row = int(doubled.arg_max() or 0)
@@ -202,4 +206,27 @@ def _signal(queries: pl.DataFrame, name: str, where: str) -> pl.Series:
     if hollow.any():
         got = f"{row_name(queries, int(hollow.arg_max() or 0))}: column {name!r} has a missing or infinite value"
         raise LogError(f"{where}{got}")
+    return column
+
+
+def _repeats(outcomes: pl.DataFrame, where: str) -> pl.Series:
+    """The single runs' scores as lists of Float64, null where there was one run; an empty list becomes null."""
+    column = outcomes[REPEATS]
+    column = column.arr.to_list() if isinstance(column.dtype, pl.Array) else column
+    column = column.cast(pl.List(pl.Float64)) if column.dtype == pl.Null else column
+    inner = getattr(column.dtype, "inner", None)
+    if not isinstance(column.dtype, pl.List) or inner is None or not (inner.is_numeric() or inner == pl.Null):
+        raise LogError(f"{where}column {REPEATS!r} must hold lists of scores in [0, 1], got {outcomes[REPEATS].dtype}")
+    column = column.cast(pl.List(pl.Float64))
+    column = pl.select(pl.when(column.list.len() > 0).then(column)).to_series().alias(REPEATS)
+    sums = column.list.sum()
+    hollow = column.list.drop_nulls().list.len() != column.list.len()
+    bad = hollow | sums.is_nan() | (column.list.min() < 0) | (column.list.max() > 1)
+    off = (column.list.mean() - outcomes["score"]).abs() > _MEAN_TOLERANCE
+    for rule, rows in (("scores in [0, 1]", bad), ("scores whose mean is the row's score", off)):
+        broken = rows.fill_null(False)
+        if broken.any():
+            at = int(broken.arg_max() or 0)
+            got = f"column {REPEATS!r} must hold {rule}, got {_value(column, at)}"
+            raise LogError(f"{where}{row_name(outcomes, at)}: {got}")
     return column
