@@ -89,6 +89,7 @@ def _home() -> Path:
 def fetch(names: Iterable[str], console: Console, home: Path | None = None) -> None:
     """Pull what is missing, telling sizes and free disk first and showing progress. Raises ModelError."""
     from turnout.models import missing, weights
+    from turnout.models.download import is_offline
 
     lacking = missing(names, home)
     if not lacking:
@@ -96,7 +97,7 @@ def fetch(names: Iterable[str], console: Console, home: Path | None = None) -> N
     folder = weights.folder(home)
     free = weights.room(lacking[0], folder)[1]
     listed = ", ".join(f"{model.name} ({model.size / 1e6:.0f} MB)" for model in lacking)
-    if not weights.is_offline():
+    if not is_offline():
         console.print(f"fetching {listed} into {folder}; {free / 1e9:.1f} GB are free there")
     for model in lacking:
         _pull(model.name, console, home)

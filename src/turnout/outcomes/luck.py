@@ -109,7 +109,8 @@ def _best(mean_NE: Array) -> int:
 def _means_on_other_queries(mean_NE: Array) -> Array:
     seen_NE = np.isfinite(mean_NE)
     filled_NE = np.where(seen_NE, mean_NE, 0.0)
-    return (filled_NE.sum(axis=0) - filled_NE) / np.maximum(seen_NE.sum(axis=0) - seen_NE, 1)
+    others_NE: Array = (filled_NE.sum(axis=0) - filled_NE) / np.maximum(seen_NE.sum(axis=0) - seen_NE, 1)
+    return others_NE
 
 
 def _query_figures(runs_NER: Array, others_NE: Array, best: int) -> Array:
