@@ -41,7 +41,7 @@ def render(console: Console, evaluation: Evaluation) -> None:
         "AIQ",
         "ECE",
     ]
-    _print(console, table(columns, [_cells(row) for row in evaluation.rows]))
+    show_table(console, table(columns, [_cells(row) for row in evaluation.rows]))
     if evaluation.aiq_singles is not None:
         console.print(f"[dim]A coin between single experts reaches AIQ {evaluation.aiq_singles:.3f}.[/dim]")
     _render_pair(console, evaluation)
@@ -53,7 +53,7 @@ def render(console: Console, evaluation: Evaluation) -> None:
         console.print(f"[dim]{remark}[/dim]")
 
 
-def _print(console: Console, made: Table) -> None:
+def show_table(console: Console, made: Table) -> None:
     """A pipe has no width of its own; a table should not be folded there."""
     if not console.is_terminal:
         console.width = max(console.width, 132)
@@ -78,7 +78,7 @@ def _render_pair(console: Console, evaluation: Evaluation) -> None:
         return
     rows = [[r.name, span(r.apgr), f"{r.cpt50:.1%}", f"{r.cpt80:.1%}", span(r.gain, signed=True)] for r in pair.rows]
     title = f"between {pair.weak} and {pair.strong} (RouteLLM's figures; random is .5, 50 %, 80 %)"
-    _print(console, table(["", "APGR", "CPT50", "CPT80", "over prompt length"], rows, title=title))
+    show_table(console, table(["", "APGR", "CPT50", "CPT80", "over prompt length"], rows, title=title))
 
 
 def render_bars(console: Console, name: str, bars: Sequence[Bar]) -> None:
@@ -94,7 +94,7 @@ def render_bars(console: Console, name: str, bars: Sequence[Bar]) -> None:
         ]
         for bar in bars
     ]
-    _print(console, table([f"{name}: bar", "", "wanted", "measured", "gap", ""], rows))
+    show_table(console, table([f"{name}: bar", "", "wanted", "measured", "gap", ""], rows))
 
 
 def numbers(text: str) -> tuple[int, ...]:

@@ -50,7 +50,7 @@ def command(
     from turnout.routers import Router
 
     read = OutcomeLog.read(log)
-    known = _arms(arms)
+    known = known_arms(arms)
     chosen = _policy(
         read, known, {"save": save, "budget": budget, "lam": lam, "strong-share": strong_share, "floor": floor}, policy
     )
@@ -101,7 +101,8 @@ def _policy(log: OutcomeLog, arms: list[Arm], targets: dict[str, float | None], 
     return registry.create("policy", owner[target], **{parameter: value})  # type: ignore[no-any-return]
 
 
-def _arms(config: Path | None) -> list[Arm]:
+def known_arms(config: Path | None) -> list[Arm]:
+    """The arms of a configuration, or none. Raises ConfigError."""
     if config is None:
         return []
     from turnout import config as configuration

@@ -44,7 +44,12 @@ def cross_fit(estimator: Estimator, evidence: Evidence, folds: int, seed: int) -
     raw_NE, se_NE = np.empty_like(evidence.scores_NE), np.empty_like(evidence.scores_NE)
     for fold in range(int(fold_N.max()) + 1):
         test_N = fold_N == fold
-        raw_NE[test_N], se_NE[test_N] = _held_out(estimator, evidence, test_N)
+        raw_NE[test_N], se_NE[test_N] = held_out(estimator, evidence, np.flatnonzero(~test_N), np.flatnonzero(test_N))
+    return calibrated(fold_N, raw_NE, se_NE, evidence)
+
+
+def calibrated(fold_N: NDArray[np.int64], raw_NE: Array, se_NE: Array, evidence: Evidence) -> CrossFit:
+    """Held-out predictions with each fold calibrated on the others."""
     scores_NE, weights_NE = evidence.scores_NE, evidence.weights_NE
     quality_NE, calibrated_se_NE = np.empty_like(raw_NE), np.empty_like(se_NE)
     for fold in range(int(fold_N.max()) + 1):
@@ -54,8 +59,8 @@ def cross_fit(estimator: Estimator, evidence: Evidence, folds: int, seed: int) -
     return CrossFit(fold_N, raw_NE, quality_NE, calibrated_se_NE, Calibration.fit(raw_NE, scores_NE, weights_NE))
 
 
-def _held_out(estimator: Estimator, evidence: Evidence, test_N: NDArray[np.bool_]) -> tuple[Array, Array]:
-    train, test = np.flatnonzero(~test_N), np.flatnonzero(test_N)
+def held_out(estimator: Estimator, evidence: Evidence, train: Columns, test: Columns) -> tuple[Array, Array]:
+    """Mean and standard error on the rows `test` by a copy fitted on the rows `train`, each (rows, E)."""
     scores_NE = evidence.scores_NE[train]
     seen_E = np.atleast_1d(np.isfinite(scores_NE).any(axis=0))  # a rare expert may have no outcome on this side
     tasks = None if evidence.tasks is None else [evidence.tasks[n] for n in train]

@@ -57,6 +57,22 @@ class Evidence:
         """Where an expert's score is known, (N, E)."""
         return np.isfinite(self.scores_NE)
 
+    def rows(self, index_N: NDArray[np.intp]) -> Evidence:
+        """The chosen queries, in the given order."""
+        return Evidence(
+            experts=self.experts,
+            query_ids=[self.query_ids[n] for n in index_N.tolist()],
+            texts=[self.texts[n] for n in index_N.tolist()],
+            tasks=None if self.tasks is None else [self.tasks[n] for n in index_N.tolist()],
+            features=take(self.features, index_N),
+            scores_NE=self.scores_NE[index_N],
+            weights_NE=self.weights_NE[index_N],
+            propensity_NE=None if self.propensity_NE is None else self.propensity_NE[index_N],
+            cost_NE=self.cost_NE[index_N],
+            size_N=self.size_N[index_N],
+            groups_N=self.groups_N[index_N],
+        )
+
     def values(self, predicted_NE: Array, expected_cost_NE: Array) -> Values:
         """Doubly robust score and cost of every expert on every query, each (N, E); exact on a full matrix.
 
@@ -96,10 +112,15 @@ def gather(
     `fitted` signals are taken as they are, the others are learned from all texts (never from scores).
     """
     signals, features = read_signals(log, wanted, fitted)
+    return assemble(log, features, prices), signals
+
+
+def assemble(log: OutcomeLog, features: Mapping[str, Features], prices: Mapping[str, Price]) -> Evidence:
+    """The evidence of a log whose features are known, one row per query. Raises LogError where no query is complete."""
     scores_NE = log.matrix("score")
     rows = np.flatnonzero(np.isfinite(scores_NE).any(axis=1) & complete(features, len(log)))
     if not len(rows):
-        raise LogError(f"no query has both a score and the signals {', '.join(wanted)}; nothing to fit")
+        raise LogError(f"no query has both a score and the signals {', '.join(features)}; nothing to fit")
     columns = np.flatnonzero(np.isfinite(scores_NE[rows]).any(axis=0))
     cut = np.ix_(rows, columns)
     scores_NE = scores_NE[cut]
@@ -107,21 +128,18 @@ def gather(
     experts = tuple(log.experts[e] for e in columns)
     texts = log.texts
     tasks = log.tasks
-    return (
-        Evidence(
-            experts=experts,
-            query_ids=[log.query_ids[n] for n in rows],
-            texts=[texts[n] for n in rows],
-            tasks=None if tasks is None else [tasks[n] for n in rows],
-            features=take(features, rows),
-            scores_NE=scores_NE,
-            weights_NE=_weights(scores_NE, propensity_NE if log.has("propensity") else None),
-            propensity_NE=propensity_NE,
-            cost_NE=logged_costs(log, prices)[cut],
-            size_N=prompt_sizes(log)[rows],
-            groups_N=log.groups()[rows],
-        ),
-        signals,
+    return Evidence(
+        experts=experts,
+        query_ids=[log.query_ids[n] for n in rows],
+        texts=[texts[n] for n in rows],
+        tasks=None if tasks is None else [tasks[n] for n in rows],
+        features=take(features, rows),
+        scores_NE=scores_NE,
+        weights_NE=_weights(scores_NE, propensity_NE if log.has("propensity") else None),
+        propensity_NE=propensity_NE,
+        cost_NE=logged_costs(log, prices)[cut],
+        size_N=prompt_sizes(log)[rows],
+        groups_N=log.groups()[rows],
     )
 
 

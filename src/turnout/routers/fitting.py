@@ -39,12 +39,16 @@ def fit_decisions(
     guard: bool,
     baseline: str | None,
     watch: Callable[[CrossFit], None] | None = None,
+    known: CrossFit | None = None,
 ) -> tuple[Calibration, Guard, dict[str, Any]]:
-    """Calibrate, fit `policy` in place on held-out predictions, and judge it. Also returns the table of figures."""
+    """Calibrate, fit `policy` in place on held-out predictions, and judge it. Also returns the table of figures.
+
+    `known` are held-out predictions of this estimator on this evidence, where a search has made them already.
+    """
     if baseline is not None and baseline not in evidence.experts:
         raise UnknownNameError("baseline expert", baseline, evidence.experts)
     cost_NE = costs.predict(evidence.size_N)
-    found = cross_fit(estimator, evidence, folds, seed)
+    found = cross_fit(estimator, evidence, folds, seed) if known is None else known
     if found is None:
         return _without_evidence(evidence, policy, cost_NE, guard, baseline)
     if watch is not None:

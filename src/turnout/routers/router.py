@@ -88,13 +88,15 @@ class Router:
         examples: int = 500,
         keep_text: bool = True,
         watch: Callable[[CrossFit], None] | None = None,
+        known: CrossFit | None = None,
     ) -> Self:
         """Learn from a log; every figure comes from queries that were held out, near-duplicates together.
 
         `arms` give prices and limits by id (a stated price wins over the log's costs). `guard=False` routes even where
         no gain was shown; `baseline` names the single expert to beat instead of the best on the training folds.
         `signals` are fitted ones to reuse. `examples` logged queries are kept for explanations, with the first 160
-        characters of their text unless `keep_text` is False. `watch` is told the held-out predictions.
+        characters of their text unless `keep_text` is False. `watch` is told the held-out predictions, and
+        `known` are those where they were made before, by this estimator on this log.
         Raises LogError for a log without scores, ParameterError for a budget out of reach.
         """
         from turnout.routers.evidence import fit_costs, gather
@@ -106,8 +108,9 @@ class Router:
         evidence, fitted = gather(log, estimator.signals, prices, signals)
         costs = fit_costs(log, evidence, prices)
         calibration, verdict, found = fit_decisions(
-            evidence, estimator, policy, costs, folds=folds, seed=seed, guard=guard, baseline=baseline, watch=watch
-        )
+            evidence, estimator, policy, costs,
+            folds=folds, seed=seed, guard=guard, baseline=baseline, watch=watch, known=known,
+        )  # fmt: skip
         estimator.fit(evidence.features, evidence.scores_NE, weights_NE=evidence.weights_NE, tasks=evidence.tasks)
         given = {arm.id: arm for arm in arms}
         made = cls(
