@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from turnout.errors import ConfigError, did_you_mean
+from turnout.rules import Rule, SignalSpec, check
 from turnout.types import FEATURES
 
 T = TypeVar("T")
@@ -42,7 +43,8 @@ class RouterConfig:
     """Which router decides. `path` None is the one that ships; `default` serves when the router is unfitted.
 
     `explore` is the chance of a uniform choice among eligible experts; a conversation leaves its expert only for a
-    gain in the objective above `switch_margin`.
+    gain in the objective above `switch_margin`. `signals` are named facts about a request; the first of the `rules`
+    that holds refuses, forces or narrows.
     """
 
     path: str | None = None
@@ -50,6 +52,8 @@ class RouterConfig:
     explore: float = 0.0
     switch_margin: float = 0.05
     retries: int = 1
+    signals: Mapping[str, SignalSpec] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +154,13 @@ def load(
             _merge(merged, _nested(key, flag), "flag", origins)
     config = build(Config, merged, "")
     _check(config)
-    return dataclasses.replace(config, origins={key: origins.get(key, "default") for key, _ in leaves(config)})
+    return dataclasses.replace(config, origins={key: _origin(key, origins) for key, _ in leaves(config)})
+
+
+def _origin(key: str, origins: Mapping[str, str]) -> str:
+    """Where a value came from; a table of tables comes from where its last entry did."""
+    inside = [source for name, source in origins.items() if name.startswith(f"{key}.")]
+    return origins.get(key) or (inside[-1] if inside else "default")
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -213,12 +223,21 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return value
     if origin is tuple:
         return _convert_list(args[0], value, where)
+    if len(args) == 2 and dataclasses.is_dataclass(args[1]):
+        return _convert_tables(args[1], value, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     wanted = Mapping if origin is not None else hint
     if not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool):
         raise ConfigError(f"`{where}` must be {getattr(wanted, '__name__', wanted)}, got {value!r}")
     return value
+
+
+def _convert_tables(inner: Any, value: Any, where: str) -> dict[str, Any]:
+    """A table of tables, each with a name of its own."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"`{where}` must be a table, got {value!r}")
+    return {name: _convert(inner, item, f"{where}.{name}") for name, item in value.items()}
 
 
 def _convert_list(inner: Any, value: Any, where: str) -> tuple[Any, ...]:
@@ -239,6 +258,7 @@ def _check(config: Config) -> None:
             raise ConfigError(f"`experts` {expert.id!r}: unknown feature {feature!r}{near} allowed: {FEATURES}")
     if not 0 <= config.router.explore <= 1:
         raise ConfigError(f"`router.explore` must be in [0, 1], got {config.router.explore}")
+    check(config.router.signals, config.router.rules)
     if not 0 <= config.gateway.port <= 65535:
         raise ConfigError(f"`gateway.port` must be in [0, 65535], got {config.gateway.port}")
 

@@ -5,6 +5,7 @@ TurnoutError
 │   └── ParameterError   a parameter of a signal, estimator or policy
 ├── UnknownNameError     a name that no registry or pool knows (carries the nearest ones)
 ├── LogError             an outcome log, with the row and column at fault
+├── CardError            a card or a query for one, with the line and field at fault
 ├── StateError           a saved router that is damaged, newer than this version, or of another kind
 ├── NotFittedError       used before `fit`
 ├── ModelError           weights that cannot be found, fetched or trusted
@@ -13,12 +14,14 @@ TurnoutError
 │   └── ExpertUnreachable
 ├── BudgetError          a cap on spend was reached
 └── RequestError         a request that cannot be served; carries the HTTP status and OpenAI's error fields
+    └── RefusedError     an operator's rule refused it
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class TurnoutError(Exception):
@@ -47,6 +50,10 @@ class UnknownNameError(TurnoutError):
 
 class LogError(TurnoutError):
     """An outcome log breaks its contract; the message names row and column."""
+
+
+class CardError(TurnoutError):
+    """A card breaks its contract; the message names line and field."""
 
 
 class StateError(TurnoutError):
@@ -98,6 +105,14 @@ class RequestError(TurnoutError):
     ) -> None:
         super().__init__(message)
         self.status, self.type, self.code, self.param = status, type, code, param
+
+
+class RefusedError(RequestError):
+    """An operator's rule refused the request; `decision` is what its trace keeps."""
+
+    def __init__(self, message: str, *, decision: Any = None) -> None:
+        super().__init__(message, status=403, type="permission_error", code="refused_by_rule")
+        self.decision = decision
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

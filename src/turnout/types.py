@@ -83,7 +83,8 @@ class Arm:
 class Request:
     """One unit of work and its constraints. `text` is what the signals read; `bytes` is the size of the whole prompt.
 
-    `needs` holds names from FEATURES. `previous` is the expert that served the conversation so far.
+    `needs` holds names from FEATURES. `previous` is the expert that served the conversation so far. `tenant` is who
+    asks; `turns` are all of the user's turns, where somebody reads them.
     """
 
     text: str
@@ -94,6 +95,8 @@ class Request:
     deny: frozenset[str] = frozenset()
     session: str | None = None
     previous: str | None = None
+    tenant: str | None = None
+    turns: tuple[str, ...] = ()
 
     @property
     def prompt_tokens(self) -> int:
@@ -114,7 +117,9 @@ class Decision:
     """A plan and everything needed to explain, replay and learn from it. Sequences run over `experts`.
 
     `quality` in [0, 1] with standard error `se`; `cost` in US dollars; `reason` is one of
-    `routed`, `explored`, `kept` (the conversation's expert), `abstained` (the guard), `forced`, `unfitted`, `only`.
+    `routed`, `explored`, `kept` (the conversation's expert), `abstained` (the guard), `forced`, `unfitted`, `only`,
+    `ruled` (a rule named the expert) or `refused`. `rule` is the operator's rule that applied; `conditions` has whether
+    each signal that the rules had to know `holds`, and its `value`.
     """
 
     plan: Plan
@@ -129,6 +134,8 @@ class Decision:
     seed: int = 0
     signals: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     refusals: Mapping[str, str] = field(default_factory=dict)
+    rule: str | None = None
+    conditions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def expert(self) -> str:

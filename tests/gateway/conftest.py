@@ -23,6 +23,7 @@ from turnout.gateway import server
 from turnout.gateway.app import build
 from turnout.outcomes import OutcomeLog
 from turnout.routers import Router
+from turnout.routers.rules import bind
 from turnout.store.traces import TraceStore
 from turnout.testing.experts import Script, ScriptedServer
 from turnout.types import Arm, Limits, Price
@@ -147,7 +148,8 @@ def running(
         pool = Pool(
             {n: HttpExpert(arm, urls[n], key="upstream-key", client=client) for n, arm in arms().items()}, (client,)
         )
-        app = build(config, pool, fitted.bind(pool.arms), store, environ=environ or {})
+        bound = bind(fitted, pool.arms, signals=config.router.signals, rules=config.router.rules)
+        app = build(config, pool, bound, store, environ=environ or {})
         ready, found = threading.Event(), []
 
         async def serve() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ REASONS = {
     "forced": "The client named this expert.",
     "unfitted": "The router was never fitted on these experts, so the default answers.",
     "only": "No other expert could take the request.",
+    "ruled": "A rule names this expert.",
+    "refused": "A rule refused the request.",
 }
 
 
@@ -84,6 +86,8 @@ def _decision_dict(decision: Decision) -> dict[str, Any]:
         "reason": decision.reason,
         "propensity": decision.propensity,
         "seed": decision.seed,
+        "rule": decision.rule,
+        "conditions": decision.conditions,
         "experts": experts,
         "signals": {name: list(map(float, values)) for name, values in decision.signals.items()},
     }
@@ -160,7 +164,9 @@ def page(console: Console, trace: Trace) -> None:
 
 
 def _why(console: Console, trace: Trace, decision: Decision) -> None:
-    console.print(f"\n[bold]Why {escape(decision.expert)}?[/bold] {REASONS.get(decision.reason, decision.reason)}")
+    who = escape(decision.expert or "nobody")
+    console.print(f"\n[bold]Why {who}?[/bold] {REASONS.get(decision.reason, decision.reason)}")
+    rules(console, decision.rule, decision.conditions)
     if trace.expert not in (None, decision.expert):
         console.print(f"It failed before its first byte, so [bold]{escape(trace.expert or 'no one')}[/bold] answered.")
     order = sorted(range(len(decision.experts)), key=lambda i: _rank(decision, i))
@@ -169,6 +175,16 @@ def _why(console: Console, trace: Trace, decision: Decision) -> None:
     signals = ", ".join(f"{name} ({len(values)})" for name, values in decision.signals.items()) or "none kept"
     chance = f"chance of this choice {show(float(decision.propensity))}"
     console.print(f"[dim]signals: {signals}; {chance}; seed {decision.seed}[/dim]")
+
+
+def rules(console: Console, rule: str | None, conditions: Mapping[str, Mapping[str, Any]]) -> None:
+    """The rule that applied, and the signals that had to be known to tell."""
+    if rule is not None:
+        console.print(f"rule: [bold]{escape(rule)}[/bold]")
+    for name, reading in conditions.items():
+        mark = "holds" if reading["holds"] else "does not hold"
+        value = "" if reading["value"] is None else f" ({show(reading['value'])})"
+        console.print(f"  signal {escape(name)} {mark}{escape(value)}")
 
 
 def _rank(decision: Decision, i: int) -> tuple[bool, float]:

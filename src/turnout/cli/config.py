@@ -1,4 +1,4 @@
-"""`turnout config show|path`: the configuration in force, and where each value came from."""
+"""`turnout config show|check|path`: the configuration in force, where values came from, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -27,6 +27,36 @@ def show(config: ConfigOption = None, as_json: Annotated[bool, typer.Option("--j
             table(["key", "value", "origin"], [(key, repr(value), origin) for key, value, origin in rows])
         ),
     )
+
+
+@app.command()
+def check(config: ConfigOption = None, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Check the configuration and its rules: unreachable, conflicting or unused ones make the exit status 1."""
+    from dataclasses import asdict
+
+    from rich.markup import escape
+
+    from turnout.config import load
+    from turnout.errors import ConfigError, did_you_mean
+    from turnout.experts.pool import arms
+    from turnout.rules import check as ordered
+    from turnout.rules import lint
+
+    loaded = load(config)
+    router, pool = loaded.router, [arm.id for arm in arms(loaded)]
+    for name, expert in (
+        (e.name, expert) for e in ordered(router.signals, router.rules) for expert in e.rule.then.experts
+    ):
+        if expert not in pool:
+            near = did_you_mean(expert, pool)
+            raise ConfigError(f"rule {name!r} names no expert of the pool: {expert!r}{near} pool: {', '.join(pool)}")
+    findings = lint(router.signals, router.rules)
+    result = {"signals": len(router.signals), "rules": len(router.rules), "findings": [asdict(f) for f in findings]}
+    facts = f"{len(router.signals)} signals, {len(router.rules)} rules, {len(pool)} experts"
+    lines = [f"[yellow]{f.kind}[/]: {escape(f.message)}" for f in findings] or ["nothing to remark"]
+    emit(result, as_json, lambda console: console.print("\n".join([facts, *lines])))
+    if findings:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -10,12 +10,17 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from turnout.routers import Router
+
 
 def command(
     router: Annotated[Path, typer.Argument(help="Folder of a fitted router, or `shipped`.")],
     text: Annotated[str, typer.Argument(help="The request's text; `-` reads it from standard input.")],
     *,
     neighbours: Annotated[int, typer.Option(min=0, help="How many of the nearest logged queries to show.")] = 5,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Apply the rules of this configuration.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Predicted quality and cost per expert, the objective's arithmetic, the nearest logged queries, and the flips."""
@@ -27,8 +32,28 @@ def command(
     loaded = Router.load(shipped_path() if str(router) == "shipped" else router)
     asked = sys.stdin.read() if text == "-" else text
     result = loaded.explain(asked, neighbours=neighbours)
+    if config is not None:
+        result |= _ruled(loaded, asked, config)
     result["nominal_prices"] = any(arm.price.nominal for arm in loaded.arms)
     emit(result, as_json, lambda console: _show(console, result))
+
+
+def _ruled(router: Router, text: str, config: Path) -> dict[str, Any]:
+    """What the configuration's rules make of the text, and who serves it then."""
+    from turnout.config import load
+    from turnout.errors import RequestError
+    from turnout.routers.rules import Ruled
+    from turnout.types import Request
+
+    settings = load(config).router
+    ruled = Ruled(router, router.arms, signals=settings.signals, rules=settings.rules)
+    request = Request(text, bytes=len(text.encode("utf-8", "replace")))
+    found: dict[str, Any] = {"rules": ruled.explain(request)}
+    try:
+        decision = ruled.decide(request, seed=0)
+    except RequestError as error:
+        return found | {"expert": None, "reason": "refused", "refusal": str(error)}
+    return found | {"expert": decision.expert, "reason": decision.reason}
 
 
 def _show(console: Console, result: dict[str, Any]) -> None:
@@ -38,7 +63,10 @@ def _show(console: Console, result: dict[str, Any]) -> None:
 
     if not console.is_terminal:
         console.width = max(console.width, 120)
-    console.print(f"[bold]{escape(result['expert'])}[/bold] ({result['reason']}) · policy {escape(result['policy'])}")
+    who = escape(result["expert"] or result["refusal"])
+    console.print(f"[bold]{who}[/bold] ({result['reason']}) · policy {escape(result['policy'])}")
+    if "rules" in result:
+        _show_rules(console, result["rules"])
     console.print(f"[dim]guard: {escape(result['guard'])}[/dim]")
     if result["reason"] == "abstained":
         console.print(f"without the guard: {escape(result['policy_choice'])}")
@@ -61,6 +89,20 @@ def _show(console: Console, result: dict[str, Any]) -> None:
         console.print("  no price and no λ")
     if result["neighbours"]:
         console.print(table(["nearest logged queries", "similarity", "scores"], map(_neighbour, result["neighbours"])))
+
+
+def _show_rules(console: Console, rules: dict[str, Any]) -> None:
+    from rich.markup import escape
+
+    from turnout.cli._output import table
+    from turnout.cli._traces import rules as readings
+
+    rows = [(escape(r["rule"]), str(r["priority"]), escape(r["when"]), "yes" if r["holds"] else "no", escape(r["then"]))
+            for r in rules["tried"]]  # fmt: skip
+    console.print(table(["rule", "priority", "when", "holds", "then"], rows))
+    if rules["not_tried"]:
+        console.print(f"[dim]not tried: {escape(', '.join(rules['not_tried']))}[/dim]")
+    readings(console, None, rules["signals"])
 
 
 def _neighbour(row: dict[str, Any]) -> tuple[str, str, str]:

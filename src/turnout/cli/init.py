@@ -30,6 +30,34 @@ TEMPLATE = """\
 # switch_margin = 0.05           # a conversation leaves its expert only for a gain above this
 # retries = 1                    # other experts that are tried before the first byte
 
+# Named signals, and rules over them. The first rule that holds (highest priority first) refuses, forces or narrows;
+# the router chooses among what is left. Only signals that a rule asks for are computed. `turnout config check` finds
+# rules that are never reached or that contradict each other; `turnout explain -c FILE` tells which rule applied.
+# [router.signals.code]
+# type = "keyword"               # keyword | regex | length | language | embedding | contrast | tenant | needs |
+# words = ["def", "traceback"]   #   conversation | when; `match = "all"` or `"none"`, `fuzzy = 0.5` for misspellings
+# [router.signals.long]
+# type = "length"
+# min = 3000                     # tokens of the whole prompt
+# [router.signals.jailbreak]
+# type = "contrast"
+# of = "jailbreak"               # or `examples` and `against`; also `of = "complexity"`
+# min = 0.15
+# turns = true                   # read all of the user's turns
+# [router.signals.hard]
+# type = "when"
+# when = "code and long"
+#
+# [[router.rules]]
+# name = "no jailbreaks"
+# when = "jailbreak"
+# priority = 100
+# then = { refuse = "This request is against the rules of this service." }
+# [[router.rules]]
+# name = "hard code"
+# when = "hard and not jailbreak"
+# then = { among = ["big", "big+steps"] }  # or expert = "ID", avoid = [...], lam = 5.0, floor = 0.7
+
 [traces]
 # store = "signals"              # none | signals | prompts
 # max_days = 30.0

@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from turnout.routers import Bound
+    from turnout.routers.rules import Ruled
     from turnout.types import Decision, Request
 
 BATCH = 256  # lines decided at once: enough to amortise, little enough that a slow writer sees output
@@ -25,20 +26,27 @@ def command(
     seed: Annotated[int, typer.Option(help="Line n is decided with seed + n.")] = 0,
     explore: Annotated[float, typer.Option(min=0.0, max=1.0, help="Chance of a uniform choice.")] = 0.0,
     full: Annotated[bool, typer.Option(help="Also print every expert's estimates.")] = False,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Apply the rules of this configuration.")
+    ] = None,
     _: Annotated[bool, typer.Option("--json", help="Output is JSON lines in any case.")] = False,
 ) -> None:
-    """Decide for each line `{"prompt": …}` or `{"messages": […]}`; `id`, `max_tokens`, `allow` and `deny` are read too.
+    """Decide for each line `{"prompt": …}` or `{"messages": […]}`; `id`, `max_tokens`, `allow`, `deny` and
+    `tenant` are read too.
 
     A line that cannot be routed gives `{"line": n, "error": …}` in its place, is named on stderr, and makes the exit
     status 1.
     """
     import sys
 
+    from turnout.config import RouterConfig, load
     from turnout.errors import ConfigError
     from turnout.routers import Router, shipped_path
+    from turnout.routers.rules import bind
 
     loaded = Router.load(shipped_path() if str(router) == "shipped" else router)
-    bound = loaded.bind(loaded.arms)
+    settings = load(config).router if config is not None else RouterConfig()
+    bound = bind(loaded, loaded.arms, signals=settings.signals, rules=settings.rules)
     if prompts is not None and not prompts.is_file():
         raise ConfigError(f"no such file: {prompts}")
     stream = sys.stdin.buffer if prompts is None else prompts.open("rb")
@@ -61,7 +69,7 @@ def _batches(lines: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, byt
 
 
 def _decide(
-    bound: Bound, lines: list[tuple[int, bytes]], seed: int, explore: float, full: bool
+    bound: Bound | Ruled, lines: list[tuple[int, bytes]], seed: int, explore: float, full: bool
 ) -> tuple[list[str], list[tuple[int, str]]]:
     """Output lines in input order, and what went wrong by line number."""
     import json
@@ -120,7 +128,11 @@ def _request(line: bytes) -> tuple[Any, Request]:
         request = _conversation(row)
     else:
         raise RequestError("needs `prompt` (a string) or `messages` (a list); got " + (", ".join(row) or "neither"))
-    return row.get("id"), replace(request, allow=None if allow is None else frozenset(allow), deny=frozenset(deny))
+    tenant = row.get("tenant")
+    if tenant is not None and not isinstance(tenant, str):
+        raise RequestError(f"`tenant` must be a string, got {tenant!r}")
+    allowed = None if allow is None else frozenset(allow)
+    return row.get("id"), replace(request, allow=allowed, deny=frozenset(deny), tenant=tenant)
 
 
 def _object(line: bytes) -> dict[str, Any]:
@@ -140,11 +152,17 @@ def _object(line: bytes) -> dict[str, Any]:
 def _conversation(row: dict[str, Any]) -> Request:
     import msgspec
 
-    from turnout.gateway.body import parse
+    from turnout.gateway.body import parse, user_turns
     from turnout.types import Request
 
     parsed = parse(msgspec.json.encode({"model": "turnout/auto", **row}))
-    return Request(parsed.text, bytes=parsed.size, needs=parsed.needs, max_tokens=parsed.max_tokens)
+    return Request(
+        parsed.text,
+        bytes=parsed.size,
+        needs=parsed.needs,
+        max_tokens=parsed.max_tokens,
+        turns=user_turns(parsed.body.messages),
+    )
 
 
 def _result(decision: Decision, full: bool) -> dict[str, Any]:
@@ -156,6 +174,10 @@ def _result(decision: Decision, full: bool) -> dict[str, Any]:
         "cost": decision.estimate("cost"),
         "propensity": decision.propensity,
     }
+    if decision.rule is not None:
+        result["rule"] = decision.rule
+    if decision.conditions:
+        result["conditions"] = {name: dict(reading) for name, reading in decision.conditions.items()}
     if decision.refusals:
         result["refusals"] = dict(decision.refusals)
     if full:

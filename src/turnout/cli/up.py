@@ -74,12 +74,16 @@ def command(
 
 
 def _run(config: Config, console: Console, workers: int) -> None:
+    from rich.markup import escape
+
     from turnout.cli.models import fetch
     from turnout.config import home
     from turnout.errors import ConfigError
     from turnout.experts import pool as pools
     from turnout.gateway import app, server
     from turnout.routers import Router, shipped_path
+    from turnout.routers.rules import bind
+    from turnout.rules import lint
     from turnout.store.traces import TraceStore, trace_file
 
     started = time.monotonic()
@@ -92,7 +96,10 @@ def _run(config: Config, console: Console, workers: int) -> None:
         pool = pools.build(config, ready=lambda name, s: console.print(f"{name} is ready after {s:.1f} s"))
     store = None
     try:
-        bound = router.bind(pool.arms, config.router.default)
+        settings = config.router
+        bound = bind(router, pool.arms, settings.default, signals=settings.signals, rules=settings.rules)
+        for finding in lint(settings.signals, settings.rules):
+            console.print(f"[yellow]{finding.kind}[/]: {escape(finding.message)}")
         if not bound.fitted:
             console.print(UNFITTED)
         if config.traces.store != "none":

@@ -140,6 +140,11 @@ def routing_text(messages: list[Message]) -> str:
     return messages[-1].text()
 
 
+def user_turns(messages: list[Message]) -> tuple[str, ...]:
+    """The text of every user turn, the oldest first."""
+    return tuple(message.text() for message in messages if message.role == "user")
+
+
 def _needs(body: Body) -> frozenset[str]:
     needs = []
     if body.tools or body.functions:

@@ -13,15 +13,15 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from turnout.config import Config
-from turnout.errors import ExpertError, RequestError, did_you_mean
+from turnout.errors import ExpertError, RefusedError, RequestError, did_you_mean
 from turnout.executor import run
 from turnout.experts.patch import patch
 from turnout.experts.sse import UsageFilter
 from turnout.gateway import replies
-from turnout.gateway.body import Parsed, parse
+from turnout.gateway.body import Parsed, parse, user_turns
 from turnout.gateway.metrics import Metrics
 from turnout.gateway.replies import Header, Receive, Responder
 from turnout.gateway.sessions import Keys, Sessions, Thread, keys_of
@@ -31,6 +31,7 @@ from turnout.types import Arm, Call, Decision, Expert, Plan, Reply, Request, Tra
 AUTO = "turnout/auto"
 DONE = (b"data: [DONE]\n\n", b"data: [DONE]\r\n\r\n")
 CLIENT_LEFT = 499  # nginx's status for a client that closed the connection; seen in traces and metrics only
+T = TypeVar("T")
 LONG = 1000  # characters of plain text; others go through a slower tokenizer
 OURS_TO_MEND = frozenset({401, 403, 404})  # the gateway's own key or model name, which is none of the client's business
 
@@ -84,6 +85,8 @@ class Chat:
     ) -> None:
         self._config, self._experts, self._router, self._store = config, experts, router, store
         self._metrics, self._clock, self._wall, self._rng = metrics, clock, wall, rng
+        self._screen: Callable[..., None] | None = getattr(router, "screen", None)
+        self._reads_turns: bool = getattr(router, "reads_turns", False)
         self._arms = {name: expert.arm for name, expert in experts.items()}
         self._sessions = Sessions()
         self._threads = ThreadPoolExecutor(2, "turnout-decide")
@@ -128,7 +131,11 @@ class Chat:
         parsed = parse(body)
         trace = exchange.trace
         trace.requested = parsed.body.model
-        decision = trace.decision = await self._decide(exchange, parsed, headers)
+        try:
+            decision = trace.decision = await self._decide(exchange, parsed, headers)
+        except RefusedError as error:
+            trace.decision = error.decision
+            raise
         deadline = exchange.started + self._config.gateway.deadline_s
         reply = await run(
             Plan(decision.plan.expert, self._fallbacks(decision)),
@@ -155,14 +162,21 @@ class Chat:
         if self._keep_text:
             exchange.trace.prompt = parsed.text
         if wanted != AUTO:
-            return self._forced(wanted, request, seed)
+            decision = self._forced(wanted, request, seed)
+            if self._screen is not None:
+                await self._aside(request, partial(self._screen, request, seed=seed))
+            return decision
         settings = self._config.router
         decide = partial(
             self._router.decide, request, seed=seed, explore=settings.explore, switch_margin=settings.switch_margin
         )
-        if self._router.blocking or is_long(request.text):
-            return await asyncio.get_running_loop().run_in_executor(self._threads, decide)
-        return decide()
+        return await self._aside(request, decide)
+
+    async def _aside(self, request: Request, work: Callable[[], T]) -> T:
+        """In a thread where it may take over a millisecond."""
+        if self._router.blocking or is_long(request.text) or any(map(is_long, request.turns)):
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return work()
 
     def _request(self, exchange: Exchange, parsed: Parsed, headers: Mapping[bytes, bytes]) -> Request:
         body = parsed.body
@@ -178,6 +192,8 @@ class Chat:
             max_tokens=parsed.max_tokens,
             session=exchange.session,
             previous=thread.expert if thread else None,
+            tenant=headers.get(b"x-turnout-tenant", b"").decode("latin-1")[:200] or body.user,
+            turns=user_turns(body.messages) if self._reads_turns else (),
         )
 
     def _forced(self, wanted: str, request: Request, seed: int) -> Decision:
@@ -278,6 +294,8 @@ class Chat:
             (b"x-turnout-trace", trace.id.encode()),
         )
         place = decision.experts.index(expert)
+        if decision.rule is not None:
+            headers.append((b"x-turnout-rule", told(decision.rule)))
         if decision.quality:
             headers.append((b"x-turnout-quality", b"%.4f" % decision.quality[place]))
         if cost is None and decision.cost:

@@ -150,6 +150,8 @@ def _decision(decision: Decision) -> dict[str, Any]:
         "propensity": decision.propensity,
         "seed": decision.seed,
         "refusals": dict(decision.refusals),
+        "rule": decision.rule,
+        "conditions": decision.conditions,
     }
 
 
@@ -167,6 +169,8 @@ def _read_decision(document: bytes | None, signals: bytes | None) -> Decision | 
         seed=kept["seed"],
         signals=unpack_signals(signals),
         refusals=kept["refusals"],
+        rule=kept.get("rule"),
+        conditions=kept.get("conditions", {}),
     )
 
 
