@@ -34,6 +34,9 @@ def command(
     arms: Annotated[
         Path | None, typer.Option("--arms", "--config", help="A turnout.toml: prices and limits of the experts.")
     ] = None,
+    smooth: Annotated[
+        bool, typer.Option("--smooth", help="Average signals over views of a text: fewer flips, more time.")
+    ] = False,
     guard: Annotated[bool, typer.Option(help="Abstain to the best single expert where no gain is shown.")] = True,
     keep_text: Annotated[bool, typer.Option(help="Keep excerpts of 500 queries for explanations.")] = True,
     seed: Annotated[int, typer.Option(help="The same log and seed make the same router.")] = 0,
@@ -48,16 +51,20 @@ def command(
     from turnout.cli._output import emit
     from turnout.outcomes import OutcomeLog
     from turnout.routers import Router
+    from turnout.routers.fitting import default_estimator
+    from turnout.routers.smoothing import smoothed_signals
 
     read = OutcomeLog.read(log)
     known = known_arms(arms)
     chosen = _policy(
         read, known, {"save": save, "budget": budget, "lam": lam, "strong-share": strong_share, "floor": floor}, policy
     )
+    chosen_estimator = registry.create("estimator", estimator) if estimator else default_estimator(read)
     router = Router.fit(
         read,
         arms=known,
-        estimator=registry.create("estimator", estimator) if estimator else None,
+        estimator=chosen_estimator,
+        signals=smoothed_signals(read, chosen_estimator) if smooth else None,
         policy=chosen,
         guard=guard,
         seed=seed,

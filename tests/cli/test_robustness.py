@@ -1,0 +1,56 @@
+"""`turnout robustness` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from turnout.cli import build
+from turnout.cli._paraphrase import believable
+from turnout.outcomes import OutcomeLog
+
+RUN = CliRunner()
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    path = tmp_path / "questions.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"What is {n} + {n + 1}?"}) + "\n" for n in range(12)))
+    return path
+
+
+def test_questions_of_a_file_are_measured_with_and_without_smoothing(questions: Path) -> None:
+    done = RUN.invoke(build(), ["robustness", str(questions), "--json"])
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert [row["router"] for row in result["routers"]] == ["shipped", "shipped smoothed"]
+    assert result["routers"][0]["accuracy"] is None
+    assert {"shipped"} == set(result["smoothing"])
+    assert {row["perturbation"] for row in result["routers"][0]["flips"]} >= {"typos", "courtesy", "all"}
+
+
+def test_a_log_shows_scores(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    prompts = [f"What is {n}?" for n in range(8)]
+    OutcomeLog.from_arrays(prompts, ["smollm2-135m"], [[n % 2] for n in range(8)]).write(log)
+    done = RUN.invoke(build(), ["robustness", str(log), "--no-smooth", "--sample", "5"])
+    assert done.exit_code == 0, done.output
+    assert "flip rate" in done.stdout
+    assert "mean score" in done.stdout
+
+
+def test_bad_questions_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"prompt": 3}\n')
+    done = RUN.invoke(build(), ["robustness", str(path)])
+    assert "`prompt` must be a text" in str(done.exception)
+
+
+def test_a_paraphrase_must_keep_words_and_add_no_essay() -> None:
+    text = "Who wrote the Odyssey and when?"
+    assert believable(text, "Who was it that wrote the Odyssey, and when?") is not None
+    assert believable(text, text) is None
+    assert believable(text, "who wrote the " * 60) is None
