@@ -23,6 +23,7 @@ ROOMS = {
     "policy": "turnout.policies",
     "calibrator": "turnout.stats.calibrators",
     "grader": "turnout.collect.graders",
+    "importer": "turnout.importers",
     "system": "turnout.systems",
 }
 

@@ -1,4 +1,6 @@
-"""The contract of signals, estimators and policies, as functions that raise AssertionError. Needs no test framework.
+"""The contract of signals, estimators, policies and importers: functions that raise AssertionError.
+
+Needs no test framework.
 
 Call `run` on a class of your own, or collect `checks(kind)` into your test framework. `KNOWN_FAILURES` lists what a
 built-in fails on purpose, with the reason; a known failure that passes is an error too.
@@ -21,7 +23,7 @@ from turnout.errors import UnknownNameError
 Make: TypeAlias = Callable[..., Any]
 Check: TypeAlias = Callable[[Make], None]
 
-KINDS = ("signal", "estimator", "policy")
+KINDS = ("signal", "estimator", "policy", "importer")
 
 KNOWN_FAILURES: Mapping[tuple[str, str, str], str] = MappingProxyType(
     {
@@ -35,7 +37,7 @@ KNOWN_FAILURES: Mapping[tuple[str, str, str], str] = MappingProxyType(
 
 
 def checks(kind: str) -> Iterator[tuple[str, Check]]:
-    """Name and function of every check of a kind (`signal`, `estimator` or `policy`), those of all kinds first.
+    """Name and function of every check of a kind (one of `KINDS`), those of all kinds first.
 
     A check takes a factory: called without arguments it gives a fresh component, keywords override parameters.
     Raises UnknownNameError for a kind without a battery.
