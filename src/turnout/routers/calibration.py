@@ -19,7 +19,7 @@ from turnout.stats.calibrators.platt import Platt
 Array = NDArray[np.float64]
 
 POINTS = 257
-_FEW, _MANY = 30, 1000  # pairs: below the first nothing is learned, from the second on isotonic regression joins
+_FEW, _MANY = 30, 10_000  # pairs: below the first nothing is learned, from the second on isotonic regression joins
 _SHRINK = 5.0  # pseudo-pairs that hold Platt's slope near 1
 
 
@@ -29,9 +29,11 @@ class Calibration:
 
     One map for all experts, strictly increasing, so that it never changes which expert looks best: a map per expert
     reports the single expert's quality better and ranks experts worse (nine LLMs on 14 tasks, held out: calibration
-    error .016 against .024, but .650 correct against .653). Platt scaling below 1,000 outcomes; from there on its
+    error .016 against .024, but .650 correct against .653). Platt scaling below 10,000 outcomes; from there on its
     average with isotonic regression, which follows the data where Platt's two parameters cannot but alone makes ties.
-    Fewer than 30 outcomes leave estimates as they are.
+    On fewer outcomes its steps would reorder the differences between experts, and with them who is worth a dear call
+    (GSM8K, two experts, held out: APGR .682 under Platt, .675 under isotonic regression). Fewer than 30 outcomes leave
+    estimates as they are.
 
     Limits: an expert that is overrated everywhere stays overrated; it cannot mend a wrong ranking of queries.
     """
