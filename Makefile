@@ -40,6 +40,7 @@ bench: setup ## speed: decisions, log, gateway; quality: `turnout bench`
 
 docs: setup ## the pages that are generated from the registry
 	$(BIN)/turnout systems list --markdown > docs/systems.md
+	$(BIN)/turnout log formats --markdown > docs/importers.md
 
 router: setup ## fit the router that ships again, from its committed log
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh recipes/embedded/make-router.sh fit

@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
+    from rich.progress import Progress
     from rich.table import Table
 
 
@@ -75,3 +78,20 @@ def show(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.3g}"
+
+
+def free(out: Path, force: bool) -> None:
+    """Raise ConfigError where a log would be written over something, unless that is wanted."""
+    from turnout.errors import ConfigError
+
+    taken = (out / "outcomes.parquet").exists() if out.is_dir() else out.exists()
+    if taken and not force:
+        raise ConfigError(f"{out} exists already; pass --force to overwrite it")
+
+
+def transfer(console: Console) -> Progress:
+    """A bar for bytes that come over the network."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)

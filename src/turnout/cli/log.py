@@ -1,4 +1,4 @@
-"""`turnout log`: look at an outcome log, convert it, split it."""
+"""`turnout log`: import an outcome log, look at it, convert it, split it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from turnout.cli import _imports, _value
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-app = typer.Typer(help="Look at an outcome log, convert it, split it.", no_args_is_help=True)
+app = typer.Typer(help="Import an outcome log, look at it, convert it, split it.", no_args_is_help=True)
+app.command("import")(_imports.import_)
+app.command("formats")(_imports.formats)
+app.command("value")(_value.value)
 
 Log = Annotated[Path, typer.Argument(help="A .parquet, .jsonl or .csv file, or a folder with outcomes.parquet.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -44,10 +49,10 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Write a log in another format."""
-    from turnout.cli._output import emit
+    from turnout.cli._output import emit, free
     from turnout.outcomes import OutcomeLog
 
-    _free(out, force)
+    free(out, force)
     read = OutcomeLog.read(log)
     read.write(out)
     back = OutcomeLog.read(out)
@@ -68,7 +73,7 @@ def split(
     as_json: AsJson = False,
 ) -> None:
     """Split a log by query; near-duplicates stay together."""
-    from turnout.cli._output import emit
+    from turnout.cli._output import emit, free
     from turnout.errors import ParameterError
     from turnout.outcomes import OutcomeLog
 
@@ -77,20 +82,12 @@ def split(
     if first.resolve() == rest.resolve():
         raise ParameterError(f"the two parts need two places, got {first} twice")
     for out in (first, rest):
-        _free(out, force)
+        free(out, force)
     parts = dict(zip((first, rest), OutcomeLog.read(log).split(fraction, seed), strict=True))
     for out, part in parts.items():
         part.write(out)
     result = {"fraction": fraction, "seed": seed, "parts": {str(out): len(part) for out, part in parts.items()}}
     emit(result, as_json, lambda console: console.print("\n".join(f"{out}: {part!r}" for out, part in parts.items())))
-
-
-def _free(out: Path, force: bool) -> None:
-    from turnout.errors import ConfigError
-
-    taken = (out / "outcomes.parquet").exists() if out.is_dir() else out.exists()
-    if taken and not force:
-        raise ConfigError(f"{out} exists already; pass --force to overwrite it")
 
 
 def _leaks(log: Any, against: Path) -> dict[str, Any]:

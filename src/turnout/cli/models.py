@@ -104,18 +104,10 @@ def fetch(names: Iterable[str], console: Console, home: Path | None = None) -> N
 
 
 def _pull(name: str, console: Console, home: Path | None) -> None:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
+    from turnout.cli._output import transfer
     from turnout.models import pull as pull_model
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
+    with transfer(console) as bar:
         task = bar.add_task(name, total=None)
 
         def report(what: str, done: int, total: int) -> None:

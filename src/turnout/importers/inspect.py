@@ -38,7 +38,7 @@ class Inspect(Importer):
     source = "inspect.aisi.org.uk (inspect_ai), .json and .eval"
     licence = "inspect_ai is MIT; logs are under the licence of each task's questions"
     scoring = "C is 1, P is .5, I and N are 0, yes and no, true and false likewise; numbers as they are"
-    naming = "`eval.model`, or the log's own model roles joined to it"
+    naming = "`eval.model`"
     lost = "events, messages before the answer, tool calls, explanations of scores, other scorers"
     patterns = ("*.eval", "*.json")
     options: ClassVar[Mapping[str, str]] = {

@@ -118,6 +118,8 @@ def _receive(
     started: Callable[[str], None],
 ) -> Received:
     with urllib.request.urlopen(request, timeout=READ_S) as response:
+        if request.type == "https" and not response.url.lower().startswith("https:"):
+            raise DownloadError("leads to an address without TLS")
         validator = _validator(response.headers)
         started(validator)
         have = have if response.status == http.HTTPStatus.PARTIAL_CONTENT else 0
