@@ -10,29 +10,37 @@ marks an outcome that was observed for certain, as in a full matrix.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from turnout.features import Floats
 
-
-def importance_weights(
-    choice_N: NDArray[np.integer[Any]], scores_NE: Floats, propensity_NE: Floats | None
-) -> NDArray[np.float64]:
-    """1 / propensity where the chosen expert's outcome was observed, else 0; shape (N,)."""
-    rows = np.arange(len(choice_N))
-    seen_N = np.isfinite(scores_NE[rows, choice_N])
-    if propensity_NE is None:
-        return np.asarray(seen_N, dtype=np.float64)
-    propensity_N = propensity_NE[rows, choice_N]
-    certain_N = np.where(np.isfinite(propensity_N), propensity_N, 1.0)
-    return np.asarray(np.where(seen_N, 1.0 / certain_N, 0.0), dtype=np.float64)
+Choice: TypeAlias = NDArray[Any]  # columns (N,) of integers, or chances (N, E) whose rows sum to 1
 
 
-def ips(choice_N: NDArray[np.integer[Any]], scores_NE: Floats, propensity_NE: Floats | None) -> NDArray[np.float64]:
-    """Weighted scores, shape (N,); their mean is the value of choosing `choice_N`.
+def chances(choice: Choice, experts: int) -> Floats:
+    """The policy to be valued as the chance of each expert, shape (N, E).
+
+    >>> chances(np.array([1, 0]), 2).tolist()
+    [[0.0, 1.0], [1.0, 0.0]]
+    """
+    if choice.ndim == 2:
+        return np.asarray(choice, dtype=np.float64)
+    return np.asarray(np.eye(experts)[choice])
+
+
+def importance_weights(choice: Choice, scores_NE: Floats, propensity_NE: Floats | None) -> NDArray[np.float64]:
+    """The policy's chance over the propensity of what was observed, summed over experts; shape (N,).
+
+    For a certain choice: 1 / propensity where the chosen expert's outcome was observed, else 0.
+    """
+    return np.asarray(_weights(choice, scores_NE, propensity_NE).sum(axis=1))
+
+
+def ips(choice: Choice, scores_NE: Floats, propensity_NE: Floats | None) -> NDArray[np.float64]:
+    """Weighted scores, shape (N,); their mean is the value of the policy `choice`.
 
     Unbiased where every choice had a propensity above 0. Limits: its variance grows with 1 / propensity; look at
     `effective_sample_size(importance_weights(…))` before believing it.
@@ -40,21 +48,20 @@ def ips(choice_N: NDArray[np.integer[Any]], scores_NE: Floats, propensity_NE: Fl
     >>> ips(np.array([0, 0]), np.array([[1.0, np.nan], [np.nan, 1.0]]), np.array([[0.5, np.nan], [np.nan, 0.5]]))
     array([2., 0.])
     """
-    scores_N = scores_NE[np.arange(len(choice_N)), choice_N]
-    return importance_weights(choice_N, scores_NE, propensity_NE) * np.where(np.isfinite(scores_N), scores_N, 0.0)
+    return np.asarray((_weights(choice, scores_NE, propensity_NE) * np.nan_to_num(scores_NE)).sum(axis=1))
 
 
-def snips(choice_N: NDArray[np.integer[Any]], scores_NE: Floats, propensity_NE: Floats | None) -> NDArray[np.float64]:
+def snips(choice: Choice, scores_NE: Floats, propensity_NE: Floats | None) -> NDArray[np.float64]:
     """`ips` divided by the mean weight: slightly biased, far less variance, and a mean within the scores' range.
 
     All NaN where the log holds no outcome of any choice.
     """
-    mean_weight = importance_weights(choice_N, scores_NE, propensity_NE).mean()
-    return ips(choice_N, scores_NE, propensity_NE) / (mean_weight if mean_weight > 0 else np.nan)
+    mean_weight = importance_weights(choice, scores_NE, propensity_NE).mean()
+    return ips(choice, scores_NE, propensity_NE) / (mean_weight if mean_weight > 0 else np.nan)
 
 
 def doubly_robust(
-    choice_N: NDArray[np.integer[Any]], scores_NE: Floats, propensity_NE: Floats | None, qhat_NE: Floats
+    choice: Choice, scores_NE: Floats, propensity_NE: Floats | None, qhat_NE: Floats
 ) -> NDArray[np.float64]:
     """Prediction plus the weighted residual of what was observed, shape (N,).
 
@@ -65,10 +72,17 @@ def doubly_robust(
     >>> doubly_robust(np.array([0, 0]), scores_NE, np.where(np.isnan(scores_NE), np.nan, 0.5), np.full((2, 2), 0.75))
     array([1.25, 0.75])
     """
-    rows = np.arange(len(choice_N))
-    scores_N, qhat_N = scores_NE[rows, choice_N], qhat_NE[rows, choice_N]
-    residual_N = np.where(np.isfinite(scores_N), scores_N - qhat_N, 0.0)
-    return np.asarray(qhat_N + importance_weights(choice_N, scores_NE, propensity_NE) * residual_N, dtype=np.float64)
+    residual_NE = np.where(np.isfinite(scores_NE), scores_NE - qhat_NE, 0.0)
+    weighted_N = (_weights(choice, scores_NE, propensity_NE) * residual_NE).sum(axis=1)
+    return np.asarray((chances(choice, scores_NE.shape[1]) * qhat_NE).sum(axis=1) + weighted_N)
+
+
+def _weights(choice: Choice, scores_NE: Floats, propensity_NE: Floats | None) -> Floats:
+    """Chance over propensity where an outcome was observed, else 0; shape (N, E)."""
+    seen_NE = np.where(np.isfinite(scores_NE), chances(choice, scores_NE.shape[1]), 0.0)
+    if propensity_NE is None:
+        return seen_NE
+    return np.asarray(seen_NE / np.where(np.isfinite(propensity_NE), propensity_NE, 1.0))
 
 
 def effective_sample_size(weights_N: Floats) -> float:
