@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -38,14 +39,15 @@ class Sparse:
         >>> (rows @ np.arange(4.0)[:, None]).ravel().tolist()
         [6.0, 0.0]
         """
-        if len(self) == 1:
-            return (self.data @ weights_DE[self.indices])[None]
-        gathered_ZE = weights_DE[self.indices] * self.data[:, None]
-        out_NE = np.zeros((len(self), weights_DE.shape[1]), dtype=gathered_ZE.dtype)
-        full = np.flatnonzero(np.diff(self.indptr))  # reduceat misreads empty rows, so they stay zero
-        if len(full):
-            out_NE[full] = np.add.reduceat(gathered_ZE, self.indptr[full], axis=0)
-        return out_NE
+        return self.moments(weights_DE)[:, 0]
+
+    def moments(self, weights_DE: Floats) -> Floats:
+        """Rows times a dense matrix, and rows of squared values times it, from one gathering: shape (N, 2, E)."""
+        out_N2E = np.empty((len(self), 2, weights_DE.shape[1]), np.result_type(self.data, weights_DE))
+        for n, (start, end) in enumerate(pairwise(self.indptr.tolist())):
+            data_Z = self.data[start:end]
+            np.matmul([data_Z, data_Z * data_Z], weights_DE.take(self.indices[start:end], axis=0), out=out_N2E[n])
+        return out_N2E
 
     def rows(self, index_N: NDArray[np.integer[Any]]) -> Sparse:
         """The chosen rows, in the given order."""

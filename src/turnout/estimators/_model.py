@@ -118,25 +118,23 @@ class LinearModel(Estimator):
         return dense_DE.astype(np.float32), intercept_E
 
     def _linear(self, features: FeatureMap) -> tuple[Floats, Floats]:
-        """The linear predictor and its leverage `x (X'X + penalty)^-1 x`, both (N, E).
+        """The linear predictor and its leverage `x (X'X + penalty)^-1 x`, both (N, E), float64.
 
         Leverage is exact along the first K principal directions, and at the mean variance of the others beyond them.
         """
-        fast = self._prepared()
-        x_ND = side_by_side(features, [name for name in self.on if name not in self.sparse_], len(features[self.on[0]]))
-        image_NM = x_ND @ fast.matrix_DM + fast.offset_M
-        experts = len(self.intercept_E_)
-        predictor_NE, along_NK = image_NM[:, :experts], image_NM[:, experts:-1] ** 2
-        norm_N = (x_ND * x_ND) @ fast.square_D + image_NM[:, -1]
-        beyond_N = np.maximum(norm_N - along_NK.sum(axis=1), 0.0)
-        leverage_NE = along_NK @ fast.inverse_KE + beyond_N[:, None] * fast.tail_E
-        for name, weights_SE in fast.weights_SE.items():
+        fast, experts = self._prepared(), len(self.intercept_E_)
+        away_ND = side_by_side(features, fast.dense, len(features[self.on[0]])) - fast.mean_D
+        image_NM = away_ND @ fast.matrix_DM + fast.offset_M
+        predictor_NE, along_NK = image_NM[:, :experts], image_NM[:, experts:]
+        leverage_NE = (along_NK * along_NK) @ fast.inverse_KE + (away_ND * away_ND) @ fast.inverse_DE
+        for name, table_SF in fast.table_SF.items():
             block = features[name]
             assert isinstance(block, Sparse)
-            squared = Sparse(block.indptr, block.indices, block.data * block.data, block.columns)
-            predictor_NE = predictor_NE + block @ weights_SE
-            leverage_NE = leverage_NE + squared @ fast.sparse_SE[name]
-        return predictor_NE, leverage_NE
+            moments_N2F = block.moments(table_SF)
+            predictor_NE = predictor_NE + moments_N2F[:, 0, :experts]
+            leverage_NE = leverage_NE + moments_N2F[:, 1, experts:]
+        leverage_NE = np.maximum(leverage_NE, 0.0)  # rounding alone makes it negative
+        return predictor_NE.astype(np.float64), leverage_NE.astype(np.float64)  # mixed types slow what follows
 
     def _prepared(self) -> _Prepared:
         """Learned arrays, arranged for one product per block; derived once per set of experts, never saved."""
@@ -160,24 +158,24 @@ class LinearModel(Estimator):
     def _prepare(self) -> _Prepared:
         intercept_E, dense_DE, weights_SE = self._mixed()
         turned_DK = self.basis_DK_[1:] * self.factor_D_[:, None]
-        square_D = self.factor_D_**2
-        moved_K = self.basis_DK_[0] - self.mean_D_ @ turned_DK
-        norm = 1.0 + float(self.mean_D_**2 @ square_D)  # |scaled x|² with its constant, less what depends on x
         size_E = self.size_E_[:1] if np.ptp(self.size_E_) == 0 else self.size_E_  # then one leverage serves all
 
         def inverted(variance_K: Floats) -> Floats:
             return (1.0 / (variance_K[:, None] * size_E + self.penalty_)).astype(np.float32)
 
+        tail_1E = inverted(np.array([self.tail_])) * (len(self.basis_DK_) > KEPT)  # 0 where every direction is kept
+        constant_D1 = np.zeros((len(dense_DE), 1))
         return _Prepared(
             source=self.size_E_,
-            matrix_DM=np.column_stack([dense_DE, turned_DK, -2.0 * self.mean_D_ * square_D]).astype(np.float32),
-            offset_M=np.concatenate([intercept_E, moved_K, [norm]]),
-            square_D=square_D.astype(np.float32),
-            inverse_KE=inverted(self.value_K_),
-            tail_E=inverted(np.array([self.tail_]))[0],
-            weights_SE=weights_SE,
-            sparse_SE={
-                name: inverted(g_S) * np.float32(self.scale_[name] ** 2) for name, g_S in self.diagonal_.items()
+            dense=tuple(name for name in self.on if name not in self.sparse_),
+            mean_D=self.mean_D_.astype(np.float32),
+            matrix_DM=np.hstack([dense_DE, turned_DK, constant_D1]).astype(np.float32),
+            offset_M=np.hstack([intercept_E + self.mean_D_ @ dense_DE, self.basis_DK_[0], 1.0]).astype(np.float32),
+            inverse_KE=np.concatenate([inverted(self.value_K_) - tail_1E, tail_1E]),
+            inverse_DE=(self.factor_D_**2)[:, None].astype(np.float32) * tail_1E,
+            table_SF={
+                name: np.hstack([w_SE, inverted(self.diagonal_[name]) * np.float32(self.scale_[name] ** 2)])
+                for name, w_SE in weights_SE.items()
             },
         )
 
@@ -206,16 +204,19 @@ class LinearModel(Estimator):
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """Columns of `matrix_DM` and `offset_M`: experts' predictors, K directions, the part of |scaled x|² linear in x."""
+    """Columns of `matrix_DM`: experts' predictors, K directions, a constant. Rows of `table_SF`: weights, inverses.
+
+    Leverage is |scaled x|² at the inverse of the tail, and along the K directions what theirs differ from that by.
+    """
 
     source: Floats
+    dense: tuple[str, ...]
+    mean_D: Floats
     matrix_DM: Floats
     offset_M: Floats
-    square_D: Floats
     inverse_KE: Floats
-    tail_E: Floats
-    weights_SE: dict[str, Floats]
-    sparse_SE: dict[str, Floats]
+    inverse_DE: Floats
+    table_SF: dict[str, Floats]
 
 
 def _split(design: Design, values_SE: Floats) -> dict[str, Floats]:
