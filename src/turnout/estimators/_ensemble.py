@@ -42,12 +42,13 @@ class Ensemble(Estimator):
         )
 
     def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
-        shared = zip(self._shares(), self.members_, strict=True)
-        used = [(share, *member.predict(features)) for share, member in shared if share > 0]
-        mean_NE = np.asarray(sum(share * mean for share, mean, _ in used))
-        se_NE = np.asarray(sum(share * se for share, _, se in used))
-        apart_NE = sum((share * (mean - mean_NE)) ** 2 for share, mean, _ in used)
-        return np.clip(mean_NE, 0.0, 1.0), np.sqrt(se_NE * se_NE + apart_NE)
+        used = [pair for pair in zip(self._shares(), self.members_, strict=True) if pair[0] > 0]
+        share_M = np.array([share for share, _ in used])
+        said_M2NE = np.array([member.predict(features) for _, member in used])
+        mean_NE, se_NE = (share_M @ said_M2NE.reshape(len(used), -1)).reshape(said_M2NE.shape[1:])
+        apart_MNE = share_M[:, None, None] * (said_M2NE[:, 0] - mean_NE)
+        variance_NE = se_NE * se_NE + (apart_MNE * apart_MNE).sum(axis=0)
+        return np.minimum(np.maximum(mean_NE, 0.0), 1.0), np.sqrt(variance_NE)
 
     def _add_expert(self, features: FeatureMap, scores_N: Floats) -> None:
         for member in self.members_:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -83,8 +82,8 @@ class Prototypes(Estimator):
     def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
         fast = self._prepared()
         closeness_NK = dense(features[self.signal], self.signal) @ fast.centers_DK - fast.half_K
-        cell_NL = np.stack([closeness_NK[:, a:b].argmax(axis=1) + a for a, b in fast.spans], axis=1)
-        both_NF = fast.table_KF[cell_NL].sum(axis=1) / len(fast.spans)
+        cell_NL = closeness_NK.take(fast.places_LW, axis=1).argmax(axis=2) + fast.places_LW[:, 0]
+        both_NF = fast.share_KF.take(cell_NL, axis=0).sum(axis=1)
         experts = both_NF.shape[1] // 2
         return both_NF[:, :experts], both_NF[:, experts:]
 
@@ -113,24 +112,29 @@ class Prototypes(Estimator):
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """Prototypes of all levels in K columns; row k of the table holds F = 2E values, means then standard errors."""
+    """Prototypes of all L levels in K columns; row k of the table holds F = 2E values, means then standard errors.
+
+    `places_LW` lists the columns of each level, its first one again where it has fewer than W.
+    """
 
     source: tuple[tuple[Floats, Floats], ...]
     centers_DK: Floats
     half_K: Floats
-    table_KF: Floats
-    spans: tuple[tuple[int, int], ...]
+    share_KF: Floats
+    places_LW: NDArray[np.intp]
 
 
 def _prepare(levels: Sequence[Floats], tables: tuple[tuple[Floats, Floats], ...]) -> _Prepared:
-    ends = [0, *np.cumsum([len(centers_KD) for centers_KD in levels]).tolist()]
+    size_L = np.array([len(centers_KD) for centers_KD in levels])
+    column_W = np.arange(size_L.max())
+    within_LW = np.where(column_W < size_L[:, None], column_W, 0)
     centers_KD = np.concatenate(levels)
     return _Prepared(
         source=tables,
         centers_DK=np.ascontiguousarray(centers_KD.T),
         half_K=0.5 * (centers_KD**2).sum(axis=1),
-        table_KF=np.concatenate([np.hstack(pair) for pair in tables]),
-        spans=tuple(pairwise(ends)),
+        share_KF=np.concatenate([np.hstack(pair) for pair in tables]) / len(levels),
+        places_LW=(np.cumsum(size_L) - size_L)[:, None] + within_LW,
     )
 
 
