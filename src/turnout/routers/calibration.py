@@ -6,7 +6,6 @@ Shape letters: N queries, E experts, G grid points.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from turnout.stats.calibrators.platt import Platt
 Array = NDArray[np.float64]
 
 POINTS = 257
+_GRID_G = np.linspace(0.0, 1.0, POINTS)
 _FEW, _MANY = 30, 10_000  # pairs: below the first nothing is learned, from the second on isotonic regression joins
 _SHRINK = 5.0  # pseudo-pairs that hold Platt's slope near 1
 
@@ -50,17 +50,16 @@ class Calibration:
         predicted, scores = np.clip(predicted_NE[seen_NE], 0.0, 1.0), scores_NE[seen_NE]
         weights = None if weights_NE is None else weights_NE[seen_NE]
         kinds: list[Calibrator] = [Platt(ridge=_SHRINK), *([Isotonic()] if len(scores) >= _MANY else [])]
-        grid_G = np.linspace(0.0, 1.0, POINTS)
-        table_G = np.mean([kind.fit(predicted, scores, weights).apply(grid_G) for kind in kinds], axis=0)
+        table_G = np.mean([kind.fit(predicted, scores, weights).apply(_GRID_G) for kind in kinds], axis=0)
         spread = predicted - predicted.mean()
-        mapped = np.interp(predicted, grid_G, table_G)
+        mapped = np.interp(predicted, _GRID_G, table_G)
         slope = float(spread @ mapped / (spread @ spread)) if spread @ spread > 1e-12 else 1.0
         return cls(table_G, slope)
 
     @classmethod
     def identity(cls) -> Calibration:
         """Estimates as they are."""
-        return cls(np.linspace(0.0, 1.0, POINTS), 1.0)
+        return cls(_GRID_G, 1.0)
 
     def apply(self, predicted_NE: Floats, se_NE: Floats) -> tuple[Array, Array]:
         """Calibrated quality in [0, 1] and its standard error, each (N, E).
@@ -68,12 +67,4 @@ class Calibration:
         >>> Calibration.identity().apply(np.array([[0.25, 1.5]]), np.array([[0.1, 0.1]]))[0].tolist()
         [[0.25, 1.0]]
         """
-        place_NE = np.minimum(np.maximum(predicted_NE, 0.0), 1.0) * (POINTS - 1)
-        step_NE = place_NE.astype(np.intp)
-        quality_NE: Array = self.table_G.take(step_NE) + (place_NE - step_NE) * self._rise.take(step_NE)
-        return quality_NE, np.asarray(se_NE * self.slope, dtype=np.float64)
-
-    @cached_property
-    def _rise(self) -> Array:
-        """From each grid point to the next; 0 at the last."""
-        return np.diff(self.table_G, append=self.table_G[-1:])
+        return np.interp(predicted_NE, _GRID_G, self.table_G), np.asarray(se_NE * self.slope, dtype=np.float64)
