@@ -98,6 +98,8 @@ class Importer(Component):
             self._read(files, rows)
         except OSError as error:
             raise LogError(f"cannot read {error.filename or paths[0]}: {error.strerror or error}") from error
+        except RecursionError as error:
+            raise LogError(f"{paths[0]}: a value is nested too deeply") from error
         return rows.finish(", ".join(map(str, paths)), self.lost)
 
     def write_sample(self, folder: Path) -> Path:
