@@ -34,6 +34,9 @@ def command(
     arms: Annotated[
         Path | None, typer.Option("--arms", "--config", help="A turnout.toml: prices and limits of the experts.")
     ] = None,
+    regions: Annotated[
+        str | None, typer.Option(help="Guard each region of queries by itself: a number of clusters, or `tasks`.")
+    ] = None,
     smooth: Annotated[
         bool, typer.Option("--smooth", help="Average signals over views of a text: fewer flips, more time.")
     ] = False,
@@ -67,6 +70,7 @@ def command(
         signals=smoothed_signals(read, chosen_estimator) if smooth else None,
         policy=chosen,
         guard=guard,
+        regions=int(regions) if regions and regions.isdecimal() else regions,
         seed=seed,
         keep_text=keep_text,
     )
@@ -82,10 +86,17 @@ def described(router: Router) -> dict[str, Any]:
         "policy": repr(router.policy),
         "lambda": getattr(router.policy, "lam_", getattr(router.policy, "lam", None)),
         "verdict": router.guard.words(),
-        "guard": router.guard.state(),
+        "guard": _without_centers(router.guard.state()),
         "nominal_prices": any(arm.price.nominal for arm in router.arms),
         **router.summary,
     }
+
+
+def _without_centers(guard: dict[str, Any]) -> dict[str, Any]:
+    """A guard's state for reading: where its regions lie in feature space tells a reader nothing."""
+    if guard["regions"] is None:
+        return guard
+    return {**guard, "regions": {name: value for name, value in guard["regions"].items() if name != "centers"}}
 
 
 def _policy(log: OutcomeLog, arms: list[Arm], targets: dict[str, float | None], named: str | None) -> Policy | None:

@@ -145,13 +145,9 @@ def ask(router: Router, log: OutcomeLog) -> tuple[Floats, Floats | None, NDArray
     """Estimates and choices for a log's experts, shapes (N, E), (N, E) and (N,); absent experts are not eligible."""
     column_E = np.array([router.experts.index(name) for name in log.experts])
     quality_NR, _, cost_NR = router.predict(log)
-    eligible_NR = np.zeros(quality_NR.shape, dtype=bool)
-    eligible_NR[:, column_E] = True
-    if router.guard.abstains:
-        ranking_R = np.where(eligible_NR[0], np.asarray(router.guard.ranking), -np.inf)
-        choice_N = np.full(len(log), int(ranking_R.argmax()))
-    else:
-        choice_N = router.policy.choose(quality_NR, cost_NR, eligible_NR)
+    eligible_R = np.zeros(len(router.experts), dtype=bool)
+    eligible_R[column_E] = True
+    choice_N = router.choose(log, eligible_R)
     place_R = np.zeros(len(router.experts), dtype=np.intp)
     place_R[column_E] = np.arange(len(column_E))
     cost_NE = cost_NR[:, column_E] if log.has("cost") else None

@@ -33,6 +33,7 @@ class _Row:
     se: tuple[float, ...]
     cost: tuple[float, ...]
     objective: tuple[float, ...]
+    held: bool = False  # the guard abstains in this request's region
 
 
 class Bound:
@@ -71,6 +72,8 @@ class Bound:
         self.fitted = any(self._known)
         self._costs = _live_costs(router.costs, self.arms, newcomers)
         self._ranking = self._fixed_ranking(router)
+        self._regions = router.guard.regions if router.guard.enabled else None
+        self._ranking_E = np.array(router.guard.ranking)
         self.reason = "unfitted" if not self.fitted else "abstained" if router.guard.abstains else "routed"
         self._contexts = tuple(arm.limits.context for arm in self.arms)
         self._features = tuple(arm.limits.features for arm in self.arms)
@@ -125,9 +128,12 @@ class Bound:
         if not self.fitted:
             return [_Row((), (), tuple(cost), self._ranking or ()) for cost in cost_NP]
         quality_NX, se_NX = self._calibration.apply(*self._estimator.predict(features))
-        ranking = self._ranking
+        ranking, held_N = self._ranking, None
         if ranking is None:
             objective_NX = self._policy.objective(quality_NX, cost_NX[:, : quality_NX.shape[1]])
+            if self._regions is not None:
+                held_N = self._regions.abstains(features)
+                objective_NX = np.where(held_N[:, None], self._ranking_E, objective_NX)
         else:
             objective_NX = np.broadcast_to(np.array(ranking), (len(requests), len(ranking)))
         if self._newcomers:
@@ -136,6 +142,9 @@ class Bound:
             )
         quality_NP, se_NP, objective_NP = (self._of_pool(a_NX) for a_NX in (quality_NX, se_NX, objective_NX))
         rows = zip(quality_NP, se_NP, cost_NP, objective_NP, strict=True)
+        if held_N is not None:
+            held = held_N.tolist()
+            return [_Row(tuple(q), tuple(se), tuple(c), tuple(o), held[n]) for n, (q, se, c, o) in enumerate(rows)]
         return [_Row(tuple(q), tuple(se), tuple(c), tuple(o)) for q, se, c, o in rows]
 
     def _of_pool(self, values_NX: NDArray[Any]) -> list[list[float]]:
@@ -169,7 +178,7 @@ class Bound:
         eligible, refusals = self._eligible(request)
         objective, cost = row.objective, row.cost
         order = sorted(eligible, key=lambda i: (-objective[i], cost[i], i))
-        chosen, reason, propensity = order[0], self.reason, 1.0
+        chosen, reason, propensity = order[0], "abstained" if row.held else self.reason, 1.0
         if len(eligible) == 1:
             reason = "only"
         elif request.previous is not None and (kept := self._previous(request.previous, eligible)) is not None:

@@ -43,7 +43,12 @@ def explain(router: Router, text: str, neighbours: int) -> dict[str, Any]:
     objective_E = router.policy.objective(quality_1E, cost_1E)[0]
     choice = int(router.policy.choose(quality_1E, cost_1E)[0])
     case = _Case(router.policy, quality_1E[0], cost_1E[0], choice)
-    served = int(np.argmax(router.guard.ranking)) if router.guard.abstains else choice
+    held, region = router.guard.abstains, None
+    if router.guard.regions is not None:
+        at = int(router.guard.regions.of(features)[0])
+        region = router.guard.regions.names[at]
+        held = held or (router.guard.enabled and not bool(router.guard.regions.passed_K[at]))
+    served = int(np.argmax(router.guard.ranking)) if held else choice
     half_E = 1.96 * se_1E[0]
     rows = [
         {
@@ -60,7 +65,8 @@ def explain(router: Router, text: str, neighbours: int) -> dict[str, Any]:
     return {
         "text": text[:160],
         "expert": router.experts[served],
-        "reason": "abstained" if router.guard.abstains else "routed",
+        "reason": "abstained" if held else "routed",
+        "region": region,
         "policy": repr(router.policy),
         "policy_choice": router.experts[choice],
         "guard": router.guard.words(),

@@ -19,7 +19,8 @@ from turnout.prices import CostModel
 from turnout.routers.calibration import Calibration
 from turnout.routers.crossfit import CrossFit, cross_fit, replay
 from turnout.routers.evidence import Evidence, Values
-from turnout.routers.guard import Guard, best_single, judge, price_of_quality, proven
+from turnout.routers.guard import Guard, best_single, judge, paired_gain, price_of_quality, proven
+from turnout.routers.regions import Regions
 from turnout.stats.bootstrap import paired_bootstrap
 
 if TYPE_CHECKING:
@@ -40,10 +41,12 @@ def fit_decisions(
     baseline: str | None,
     watch: Callable[[CrossFit], None] | None = None,
     known: CrossFit | None = None,
+    regions: Regions | None = None,
 ) -> tuple[Calibration, Guard, dict[str, Any]]:
     """Calibrate, fit `policy` in place on held-out predictions, and judge it. Also returns the table of figures.
 
     `known` are held-out predictions of this estimator on this evidence, where a search has made them already.
+    With `regions` the guard's verdict is taken in each of them.
     """
     if baseline is not None and baseline not in evidence.experts:
         raise UnknownNameError("baseline expert", baseline, evidence.experts)
@@ -63,9 +66,12 @@ def fit_decisions(
     (gain, low, high), support = judge(choice_N, baseline_N, evidence, values, lam=lam, seed=seed)
     averages = evidence.averages(np.ones(len(cost_NE), dtype=bool), values.cost_NE)
     single = best_single(policy, *averages, evidence.observed) if fixed is None else fixed
+    if regions is not None:
+        gain_N = paired_gain(choice_N, baseline_N, values, lam)
+        regions = regions.judged(gain_N, evidence, seed=seed)
     verdict = Guard(
         enabled=guard,
-        passed=bool(low > 0),
+        passed=bool(low > 0) if regions is None else bool(regions.passed_K.any()),
         baseline=evidence.experts[single],
         gain=gain,
         low=low,
@@ -74,6 +80,7 @@ def fit_decisions(
         groups=len(np.unique(evidence.groups_N)),
         support=support,
         ranking=_ranking(policy, averages, evidence.observed, single),
+        regions=regions,
     )
     return found.calibration, verdict, figures(evidence, values, choice_N, baseline_N, seed=seed)
 

@@ -6,7 +6,7 @@ Shape letters: N queries, E experts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from turnout.policies.base import Policy
 from turnout.routers.evidence import Evidence, Values
+from turnout.routers.regions import Regions
 from turnout.stats.bootstrap import paired_bootstrap
 
 Array = NDArray[np.float64]
@@ -31,6 +32,7 @@ class Guard:
     maximising utility spends as much as the policy does. The baseline is the expert that the same policy would take
     for all queries, knowing only average quality and cost on the training folds, and within the same budget.
     `ranking` is that average objective per expert, those of few outcomes last; an abstaining router follows it.
+    With `regions` the verdict is taken in each by itself, and `passed` says whether any passed.
     """
 
     enabled: bool
@@ -43,6 +45,7 @@ class Guard:
     groups: int
     support: int
     ranking: tuple[float, ...]
+    regions: Regions | None = None
 
     @property
     def abstains(self) -> bool:
@@ -51,6 +54,15 @@ class Guard:
 
     def words(self) -> str:
         """The verdict in plain words."""
+        if self.regions is None:
+            return self._overall()
+        regions = self.regions.words(self.baseline)
+        if self.abstains:
+            return f"abstains: {regions}, so every request goes to {self.baseline}"
+        over = f"over all queries its choices gain {self.gain:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
+        return f"{regions}; {over}" if self.enabled else f"routes unguarded: {regions}; {over}"
+
+    def _overall(self) -> str:
         if not np.isfinite(self.low):
             verdict = "abstains" if self.enabled else "routes unguarded"
             return (
@@ -70,15 +82,17 @@ class Guard:
         return f"routes unguarded: {shown}"
 
     def state(self) -> dict[str, Any]:
-        """Plain values; NaN becomes None."""
-        values = asdict(self)
+        """Plain values, and the arrays of regions; NaN becomes None."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values["regions"] = None if self.regions is None else self.regions.state()
         return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in values.items()}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Guard:
         """The inverse of `state`."""
         values: dict[str, Any] = {k: float("nan") if v is None else v for k, v in state.items()}
-        return cls(**{**values, "ranking": tuple(state["ranking"])})
+        regions = None if state.get("regions") is None else Regions.from_state(state["regions"])
+        return cls(**{**values, "ranking": tuple(state["ranking"]), "regions": regions})
 
 
 def judge(
@@ -90,8 +104,7 @@ def judge(
     observed there: what an estimator alone says of itself is no evidence.
     """
     rows = np.arange(len(choice_N))
-    utility_NE = values.score_NE - lam * values.cost_NE
-    gain_N = utility_NE[rows, choice_N] - utility_NE[rows, baseline_N]
+    gain_N = paired_gain(choice_N, baseline_N, values, lam)
     differs_N = choice_N != baseline_N
     seen = [differs_N & evidence.observed[rows, columns_N] for columns_N in (choice_N, baseline_N)]
     support = min(int(seen_N.sum()) for seen_N in seen)
@@ -101,6 +114,13 @@ def judge(
         return (float(gain_N.mean()), float("nan"), float("nan")), support
     interval = paired_bootstrap(gain_N, evidence.groups_N, seed=seed)
     return (interval.mean, interval.low, interval.high), support
+
+
+def paired_gain(choice_N: Columns, baseline_N: Columns, values: Values, lam: float) -> Array:
+    """Gain in utility of each choice over the baseline's, shape (N,)."""
+    rows = np.arange(len(choice_N))
+    utility_NE = values.score_NE - lam * values.cost_NE
+    return np.asarray(utility_NE[rows, choice_N] - utility_NE[rows, baseline_N])
 
 
 def best_single(policy: Policy, quality_E: Array, cost_E: Array, observed_NE: NDArray[np.bool_]) -> int:

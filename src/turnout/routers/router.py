@@ -89,6 +89,7 @@ class Router:
         keep_text: bool = True,
         watch: Callable[[CrossFit], None] | None = None,
         known: CrossFit | None = None,
+        regions: int | str | None = None,
     ) -> Self:
         """Learn from a log; every figure comes from queries that were held out, near-duplicates together.
 
@@ -96,20 +97,23 @@ class Router:
         no gain was shown; `baseline` names the single expert to beat instead of the best on the training folds.
         `signals` are fitted ones to reuse. `examples` logged queries are kept for explanations, with the first 160
         characters of their text unless `keep_text` is False. `watch` is told the held-out predictions, and
-        `known` are those where they were made before, by this estimator on this log.
+        `known` are those where they were made before, by this estimator on this log. `regions` (a number of clusters,
+        or "tasks") lets the guard judge each region of queries by itself.
         Raises LogError for a log without scores, ParameterError for a budget out of reach.
         """
         from turnout.routers.evidence import fit_costs, gather
         from turnout.routers.fitting import default_estimator, default_policy, describe_fit, fit_decisions
+        from turnout.routers.regions import Regions
 
         prices = {arm.id: arm.price for arm in arms if stated(arm.price)}
         estimator = default_estimator(log) if estimator is None else estimator.clone()
         policy = default_policy() if policy is None else policy.clone()
         evidence, fitted = gather(log, estimator.signals, prices, signals)
         costs = fit_costs(log, evidence, prices)
+        drawn = None if regions is None else Regions.draw(evidence, regions, seed=seed)
         calibration, verdict, found = fit_decisions(
             evidence, estimator, policy, costs,
-            folds=folds, seed=seed, guard=guard, baseline=baseline, watch=watch, known=known,
+            folds=folds, seed=seed, guard=guard, baseline=baseline, watch=watch, known=known, regions=drawn,
         )  # fmt: skip
         estimator.fit(evidence.features, evidence.scores_NE, weights_NE=evidence.weights_NE, tasks=evidence.tasks)
         given = {arm.id: arm for arm in arms}
@@ -160,16 +164,26 @@ class Router:
 
     def predict(self, source: OutcomeLog | Sequence[str] | FeatureMap) -> tuple[Array, Array, Array]:
         """Calibrated quality, its standard error, and cost in US dollars per request: three arrays (N, E)."""
-        features, size_N = self.features(source)
+        return self._estimates(*self.features(source))
+
+    def _estimates(self, features: FeatureMap, size_N: Array) -> tuple[Array, Array, Array]:
         quality_NE, se_NE = self.calibration.apply(*self.estimator.predict(features))
         return quality_NE, se_NE, self.costs.predict(size_N)
 
-    def choose(self, source: OutcomeLog | Sequence[str] | FeatureMap) -> NDArray[np.intp]:
-        """The chosen expert's column per query, all experts eligible, guard included: shape (N,)."""
-        quality_NE, _, cost_NE = self.predict(source)
+    def choose(
+        self, source: OutcomeLog | Sequence[str] | FeatureMap, eligible_E: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.intp]:
+        """The chosen expert's column per query, guard included: shape (N,). All experts are eligible unless told."""
+        features, size_N = self.features(source)
+        quality_NE, _, cost_NE = self._estimates(features, size_N)
+        mask_E = np.ones(len(self.experts), dtype=bool) if eligible_E is None else eligible_E
+        fixed = int(np.where(mask_E, self.guard.ranking, -np.inf).argmax())
         if self.guard.abstains:
-            return np.full(len(quality_NE), int(np.argmax(self.guard.ranking)), dtype=np.intp)
-        return self.policy.choose(quality_NE, cost_NE)
+            return np.full(len(quality_NE), fixed, dtype=np.intp)
+        choice_N = self.policy.choose(quality_NE, cost_NE, np.broadcast_to(mask_E, quality_NE.shape))
+        if self.guard.enabled and self.guard.regions is not None:
+            choice_N[self.guard.regions.abstains(features)] = fixed
+        return choice_N
 
     def explain(self, text: str, *, neighbours: int = 5) -> dict[str, Any]:
         """Why this text goes where it goes: estimates, arithmetic, neighbours, and what would flip the choice."""
