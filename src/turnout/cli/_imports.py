@@ -37,9 +37,11 @@ def import_(
     from turnout.importers import load
 
     free(out, force)
-    paths, formats, fetched = _local(sources, sha256, refresh, stderr())
+    remotes = _remotes(sources, sha256)
+    format = format or _one_format(remotes)
+    paths, fetched = _local(sources, remotes, refresh, stderr())
     with stderr().status("reading"):
-        log, report = load(*paths, format=format or _one_of(formats), options=_options(settings or ()))
+        log, report = load(*paths, format=format, options=_options(settings or ()))
         log.write(out)
     result = {
         "log": str(out),
@@ -81,35 +83,36 @@ def _options(settings: Sequence[str]) -> dict[str, str | None]:
     return options
 
 
-def _one_of(formats: Sequence[str]) -> str | None:
-    from turnout.errors import ConfigError
-
-    if len(formats) > 1:
-        raise ConfigError(f"the sources are in several formats ({', '.join(formats)}); import one format at a time")
-    return formats[0] if formats else None
-
-
-def _local(
-    sources: Sequence[str], sha256: str | None, refresh: bool, console: Console
-) -> tuple[list[Path], list[str], list[Fetched]]:
-    """Every source as a path, the formats that named ones are in, and what came from the network."""
+def _remotes(sources: Sequence[str], sha256: str | None) -> list[Remote | None]:
+    """What each source stands for on the network, None for a path."""
     from turnout.errors import ConfigError
     from turnout.importers import _remote
 
     remotes = [_remote.resolve(source, sha256) for source in sources]
     if sha256 is not None and sum(len(remote.files) for remote in remotes if remote) != 1:
         raise ConfigError("`--sha256` is about one fetched file; import that address alone")
-    paths, formats, fetched = [], dict[str, None](), []
+    return remotes
+
+
+def _one_format(remotes: Sequence[Remote | None]) -> str | None:
+    from turnout.errors import ConfigError
+
+    formats = list(dict.fromkeys(remote.format for remote in remotes if remote and remote.format))
+    if len(formats) > 1:
+        raise ConfigError(f"the sources are in several formats ({', '.join(formats)}); import one format at a time")
+    return formats[0] if formats else None
+
+
+def _local(
+    sources: Sequence[str], remotes: Sequence[Remote | None], refresh: bool, console: Console
+) -> tuple[list[Path], list[Fetched]]:
+    """Every source as a path, and what came from the network."""
+    paths, fetched = [], []
     for source, remote in zip(sources, remotes, strict=True):
-        if remote is None:
-            paths.append(Path(source))
-            continue
-        if remote.format:
-            formats[remote.format] = None
-        path, files = _fetch(remote, refresh, console)
+        path, files = (Path(source), []) if remote is None else _fetch(remote, refresh, console)
         paths.append(path)
         fetched += files
-    return paths, list(formats), fetched
+    return paths, fetched
 
 
 def _fetch(remote: Remote, refresh: bool, console: Console) -> tuple[Path, list[Fetched]]:
