@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from turnout import registry
@@ -37,9 +38,16 @@ def ridge() -> list[Recipe]:
 
 
 def test_nine_llm_bars_on_a_made_log(log: OutcomeLog) -> None:
-    found, bars = benchmark.nine_llm(log, ridge(), (0,), None)
-    assert [bar.passed for bar in bars] == [True, True, True, True]
-    assert found.evaluation.rows[1].name == "router at half cost"
+    found, bars = benchmark.nine_llm(log, ridge(), (0, 1), None)
+    by_claim = {f"{bar.claim} {bar.wanted}": bar for bar in bars}
+    assert len(by_claim) == len(bars)
+    kept = "difference to the best single expert at equal quality ≥ 0"
+    assert {claim for claim, bar in by_claim.items() if not bar.passed} <= {"accuracy above the table by true task ≥ 0"}
+    assert by_claim[kept].measured.mean >= 0
+    assert "2 of 2 seeds" in by_claim["… in every seed each interval above 0"].note
+    assert [row.name for row in found.evaluation.rows[1:3]] == ["router at half cost", "router at equal quality"]
+    costs = [row.cost.mean for row in found.evaluation.rows[:3] if row.cost]
+    assert costs[2] < costs[0]
 
 
 def test_a_router_that_knows_nothing_misses(log: OutcomeLog) -> None:
@@ -59,6 +67,58 @@ def test_mmlu_bars_on_a_made_log(make_log: Callable[..., OutcomeLog], monkeypatc
 def test_gsm8k_bar_has_the_absolute_figure(make_log: Callable[..., OutcomeLog]) -> None:
     _, bars = benchmark.gsm8k(make_log(300).only(["sums", "big"]), ridge(), (0,), None)
     assert "APGR" in bars[0].note
+
+
+def by_task(log: OutcomeLog, names: dict[str, str]) -> OutcomeLog:
+    """The log with its tasks renamed, halves of each told apart as train and test."""
+    sides = ["_train" if n % 2 else "_test" for n in range(len(log))]
+    tasks = [names[task] + side for task, side in zip(log.tasks or (), sides, strict=True)]
+    return OutcomeLog.from_arrays(
+        log.texts, log.experts, log.matrix(), tasks=tasks, query_ids=log.query_ids, cost_NE=log.matrix("cost")
+    )
+
+
+def test_seven_llm_learns_on_its_training_side(make_log: Callable[..., OutcomeLog]) -> None:
+    sided = by_task(make_log(300), {"sums": "sums", "names": "names"})
+    found, bars = benchmark.seven_llm(sided, ridge(), (0, 1), None)
+    assert bars[0].passed
+    tested = found.measured["router"].seed_value_SN[0]
+    assert np.isnan(tested[1::2]).all()  # the training side is not tested
+    assert np.isfinite(tested[::2]).all()
+
+
+def test_seven_llm_at_random_tests_the_smaller_part(make_log: Callable[..., OutcomeLog]) -> None:
+    found, bars = benchmark.seven_llm_at_random(make_log(300), ridge(), (0, 1), None)
+    assert bars[0].passed
+    for value_N in found.measured["router"].seed_value_SN.values():
+        assert np.isfinite(value_N).mean() == pytest.approx(0.3, abs=0.02)
+
+
+def test_a_family_left_out_is_taught_by_the_others(make_log: Callable[..., OutcomeLog]) -> None:
+    """Whoever learned on sums alone sends names to the wrong expert, and the bar shows it."""
+    sided = by_task(make_log(300), {"sums": "sums", "names": "names"}).only(["sums", "names"])
+    _, bars = benchmark.seven_llm_families(sided, ridge(), (0,), None)
+    assert {bar.claim.split(" on ")[1] for bar in bars} == {"sums, unseen", "names, unseen"}
+    assert all(abs(bar.measured.mean) < 0.2 for bar in bars)
+
+
+def test_routerbench_compares_with_a_coin_between_single_experts(make_log: Callable[..., OutcomeLog]) -> None:
+    found, bars = benchmark.routerbench(make_log(300), ridge(), (0,), None)
+    row = found.evaluation.row("router")
+    assert row.aiq is not None
+    assert found.evaluation.aiq_singles is not None
+    assert bars[0].measured.mean == pytest.approx(row.aiq - found.evaluation.aiq_singles)
+    assert bars[0].passed
+    assert bars[0].measured.low < bars[0].measured.mean < bars[0].measured.high
+
+
+def test_alpacaeval_passes_where_the_router_abstains(log: OutcomeLog) -> None:
+    _, bars = benchmark.alpacaeval(log, ridge(), (0,), None)
+    assert bars[0].passed
+    assert "abstains" not in bars[0].note
+    _, bars = benchmark.alpacaeval(log, [Recipe(registry.create("estimator", "constant"), "router")], (0,), None)
+    assert bars[0].passed
+    assert "abstains" in bars[0].note
 
 
 def test_local_pool_has_a_bar_for_every_arm(make_log: Callable[..., OutcomeLog]) -> None:

@@ -10,7 +10,19 @@ import pytest
 from turnout import registry
 from turnout.errors import LogError
 from turnout.evaluation.methods import Fitted, Recipe
-from turnout.evaluation.protocol import Estimates, Rule, as_fitted, crossval, few_labels, folds, study, within
+from turnout.evaluation.protocol import (
+    Estimates,
+    Rule,
+    as_fitted,
+    cheapest_as_good,
+    crossval,
+    few_labels,
+    fixed,
+    folds,
+    held_out,
+    study,
+    within,
+)
 from turnout.evaluation.tables import Table
 from turnout.outcomes import OutcomeLog
 
@@ -191,3 +203,39 @@ def test_the_oracle_of_a_partial_log_is_the_best_that_was_observed(make_log: Mak
     seen = crossval([Recipe(registry.create("estimator", "constant"))], partial, seeds=(0,)).evaluation.row("oracle")
     assert seen.accuracy.mean == pytest.approx(np.nanmax(partial.matrix(), axis=1).mean())
     assert seen.accuracy.mean <= oracle.accuracy.mean
+
+
+def test_a_fixed_split_keeps_near_duplicates_of_tested_queries_out(duplicated: OutcomeLog) -> None:
+    table = Table.of(duplicated)
+    train_N = np.arange(len(table)) < 60  # the last 20 repeat the first 20
+    (split,) = fixed(table, train_N.tolist())
+    assert split.test_I.tolist() == list(range(60, 80))
+    assert split.train_I.tolist() == list(range(20, 60))
+
+
+def test_each_part_is_held_out_once(duplicated: OutcomeLog) -> None:
+    table = Table.of(duplicated)
+    splits = held_out(table, ["a" if n < 30 else "b" for n in range(len(table))])
+    assert [split.test_I.tolist() for split in splits] == [list(range(30)), list(range(30, 80))]
+    for split in splits:
+        assert not set(table.group_N[split.train_I]) & set(table.group_N[split.test_I])
+
+
+def test_the_cheapest_as_good_spends_less_and_keeps_quality(make_log: Make) -> None:
+    log = make_log(300)
+    column = log.experts.index("big")
+    rules = [cheapest_as_good(lambda train: train.value_NE[:, column], "cheap", "", c) for c in (0.0, 3.0)]
+    rules[1] = Rule("careful", "", rules[1].choose)
+    found = crossval([Spy(0.5)], log, seeds=(0,), rules=[as_fitted(), *rules])
+    cost = {name: found.evaluation.row(name).cost for name in ("spy", "spy cheap", "spy careful")}
+    assert cost["spy cheap"].mean <= cost["spy careful"].mean <= cost["spy"].mean
+    assert found.evaluation.row("spy cheap").accuracy.mean >= log.matrix()[:, column].mean() - 0.05
+
+
+def test_repetitions_are_kept_apart(log: OutcomeLog) -> None:
+    found = crossval([Spy(0.5)], log, seeds=(3, 5))
+    by_seed = found.by_seed("spy", "best single")
+    assert list(by_seed) == [3, 5]
+    both = [interval.mean for interval in by_seed.values()]
+    assert np.mean(both) == pytest.approx(found.difference("spy", "best single").mean)
+    assert both[0] != both[1]

@@ -10,7 +10,10 @@ import typer
 if TYPE_CHECKING:
     from turnout.evaluation.protocol import Method
 
-TABLES = "nine_llm, routellm_mmlu, routellm_gsm8k, local_pool"
+TABLES = (
+    "nine_llm, routellm_mmlu, routellm_gsm8k, local_pool, seven_llm, seven_llm:70_30, seven_llm:families, "
+    "routerbench_subset, alpacaeval"
+)
 
 
 def command(
@@ -33,7 +36,7 @@ def command(
     from turnout.evaluation.report import page, require
 
     folder = datasets.folder(data)
-    names = only.split(",") if only else [n for n in benchmark.BENCHES if n in datasets.available(folder)]
+    names = only.split(",") if only else _present(folder)
     if not names:
         raise ConfigError(f"the folder must hold one of {TABLES} (routellm_* in `routellm`); got {str(folder)!r}")
     if html:
@@ -60,6 +63,13 @@ def command(
         },
     }
     emit(result, as_json, lambda console: console.print(f"{passed} of {total} bars passed"))
+
+
+def _present(folder: Path) -> list[str]:
+    from turnout.evaluation import benchmark, datasets
+
+    held = datasets.available(folder)
+    return [name for name in benchmark.BENCHES if benchmark.table_of(name) in held]
 
 
 def _methods(estimators: list[str] | None) -> list[Method]:

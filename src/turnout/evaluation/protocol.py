@@ -96,6 +96,27 @@ def within(budget: Callable[[Table], float], suffix: str, note: str) -> Rule:
     return Rule(suffix, note, choose)
 
 
+def cheapest_as_good(rival: Callable[[Table], Floats], suffix: str, note: str, careful: float = 0.0) -> Rule:
+    """Least cost where the training side's cross-fitted choices are worth what `rival(train)` is, shape (N,).
+
+    `careful` standard errors of the paired difference are held back. Where no multiplier is good enough, cost does not
+    count.
+    """
+
+    def choose(estimates: Estimates, train: Table, test: Table) -> Index:  # noqa: ARG001 - a rule sees both sides
+        if estimates.train_cost_NE is None or estimates.test_cost_NE is None:
+            raise LogError("the cheapest choice needs costs, and this log has none")
+        quality_NE, cost_NE = estimates.train_quality_NE, estimates.train_cost_NE
+        lambdas = metrics.lambda_grid(quality_NE, cost_NE, 200)
+        value_NP = np.take_along_axis(train.value_NE, metrics.sweep(quality_NE, cost_NE, lambdas), axis=1)
+        gain_NP = value_NP - rival(train)[:, None]
+        good = np.flatnonzero(gain_NP.mean(axis=0) >= careful * gain_NP.std(axis=0) / np.sqrt(len(train)))
+        lam = float(lambdas[good[-1]]) if len(good) else 0.0
+        return metrics.sweep(estimates.test_quality_NE, estimates.test_cost_NE, np.array([lam]))[:, 0]
+
+    return Rule(suffix, note, choose)
+
+
 @dataclass(frozen=True)
 class Split:
     """Training and test rows of one repetition; a repetition may have several splits (folds), told by `seed`."""
@@ -126,6 +147,34 @@ def few_labels(table: Table, labels: int, seeds: Sequence[int] = (0, 1, 2, 3, 4)
     return splits
 
 
+def shares(table: Table, part: float, seeds: Sequence[int] = (0, 1, 2, 3, 4)) -> list[Split]:
+    """About `part` of the queries drawn at random to learn from, the others to test; near-duplicates together."""
+    return few_labels(table, round(part * len(table)), seeds)
+
+
+def held_out(table: Table, part_N: Sequence[str], seeds: Sequence[int] = (0,)) -> list[Split]:
+    """One split per part, named for each query: the part is tested by what the others taught.
+
+    Training queries that are near-duplicates of tested ones are left out.
+    """
+    splits = []
+    for seed in seeds:
+        for part in dict.fromkeys(part_N):
+            inside_N = np.array([name == part for name in part_N])
+            splits.append(Split(seed, _apart(table, ~inside_N, inside_N), np.flatnonzero(inside_N)))
+    return splits
+
+
+def fixed(table: Table, train_N: Sequence[bool], seeds: Sequence[int] = (0,)) -> list[Split]:
+    """The data's own split. Training queries that are near-duplicates of tested ones are left out."""
+    inside_N = np.asarray(train_N, dtype=bool)
+    return [Split(seed, _apart(table, inside_N, ~inside_N), np.flatnonzero(~inside_N)) for seed in seeds]
+
+
+def _apart(table: Table, train_N: NDArray[np.bool_], test_N: NDArray[np.bool_]) -> Index:
+    return np.flatnonzero(train_N & ~np.isin(table.group_N, table.group_N[test_N]))
+
+
 @dataclass
 class _Tally:
     """Sums of one row over repetitions."""
@@ -134,6 +183,7 @@ class _Tally:
     value_N: Floats
     spend_N: Floats
     share_E: Floats
+    seed_value_SN: dict[int, Floats] = field(default_factory=dict)
     aiq: list[float] = field(default_factory=list)
     predicted: list[Floats] = field(default_factory=list)
     scored: list[Floats] = field(default_factory=list)
@@ -153,15 +203,18 @@ class _Run:
     wishes: dict[str, dict[int, Floats]] = field(default_factory=dict)
     aiq_singles: list[float] = field(default_factory=list)
 
-    def add(self, name: str, note: str, test_I: Index, share_NE: Floats, *, raw: bool = False) -> _Tally:
+    def add(self, name: str, note: str, split: Split, share_NE: Floats, *, raw: bool = False) -> _Tally:
         """Record chances on the test rows; `raw` takes outcomes as observed, for a choice that looked at them."""
+        test_I = split.test_I
         n, experts = self.table.score_NE.shape
         row = self.rows.setdefault(name, _Tally(note, np.zeros(n), np.zeros(n), np.zeros(experts)))
         value_NE, spend_NE = self.table.value_NE, self.table.spend_NE
         if raw and not self.table.full:
             value_NE = np.nan_to_num(self.table.score_NE)
             spend_NE = None if self.table.cost_NE is None else np.nan_to_num(self.table.cost_NE)
-        row.value_N[test_I] += (share_NE * value_NE[test_I]).sum(axis=1)
+        value_I = (share_NE * value_NE[test_I]).sum(axis=1)
+        row.value_N[test_I] += value_I
+        row.seed_value_SN.setdefault(split.seed, np.full(n, np.nan))[test_I] = value_I
         if spend_NE is not None:
             row.spend_N[test_I] += (share_NE * spend_NE[test_I]).sum(axis=1)
         row.share_E += share_NE.sum(axis=0)
@@ -176,10 +229,31 @@ class Study:
     measured: Mapping[str, Measured]
     table: Table
 
-    def difference(self, better: str, worse: str) -> Interval:
-        """Paired difference in score of two rows."""
+    def difference(self, better: str, worse: str, rows_I: Index | None = None) -> Interval:
+        """Paired difference in score of two rows of the table, on all queries or on some."""
         difference_N = self.measured[better].value_N - self.measured[worse].value_N
-        return paired_bootstrap(difference_N, self.table.group_N, seed=0, draws=DRAWS)
+        rows_I = np.arange(len(difference_N)) if rows_I is None else rows_I
+        return paired_bootstrap(difference_N[rows_I], self.table.group_N[rows_I], seed=0, draws=DRAWS)
+
+    def by_seed(self, better: str, worse: str) -> dict[int, Interval]:
+        """`difference` within each repetition."""
+        pairs = self.measured[better].seed_value_SN, self.measured[worse].seed_value_SN
+        return {
+            seed: paired_bootstrap(pairs[0][seed] - pairs[1][seed], self.table.group_N, seed=0, draws=DRAWS)
+            for seed in pairs[0]
+        }
+
+    def aiq_gain(self, name: str) -> Interval:
+        """AIQ above a coin between single experts (the zero router): mean over splits, ± 1.96 standard errors.
+
+        Repetitions share queries, so only the splits of one repetition count as independent. NaN without costs.
+        """
+        gain_F = self.measured[name].aiq_gain_F
+        if not len(gain_F):
+            return Interval(float("nan"), float("nan"), float("nan"))
+        folds = max(len(gain_F) // max(len(self.measured[name].seed_value_SN), 1), 1)
+        error = 1.96 * float(gain_F.std()) / np.sqrt(folds)
+        return Interval(float(gain_F.mean()), float(gain_F.mean() - error), float(gain_F.mean() + error))
 
     def cost_ratio(self, row: str, other: str) -> Interval:
         """Spend of one row as a part of another's. Raises LogError where the log has no costs."""
@@ -249,7 +323,7 @@ def _one_split(run: _Run, split: Split, said: Sequence[Estimates]) -> None:
         for rule in run.rules:
             choice_N = rule.choose(estimates, train, test)
             name = f"{method.name} {rule.suffix}".strip()
-            row = run.add(name, rule.note or method.note, test_I, one_hot(choice_N, len(run.table.experts)))
+            row = run.add(name, rule.note or method.note, split, one_hot(choice_N, len(run.table.experts)))
             row.predicted.append(metrics.chosen(estimates.test_quality_NE, choice_N))
             row.scored.append(metrics.chosen(test.score_NE, choice_N))
         name = f"{method.name} {run.rules[0].suffix}".strip()
@@ -257,15 +331,15 @@ def _one_split(run: _Run, split: Split, said: Sequence[Estimates]) -> None:
         weak, strong = pair_of(run.table)
         wish_N = run.wishes.setdefault(method.name, {}).setdefault(split.seed, np.zeros(len(run.table)))
         wish_N[test_I] = estimates.test_quality_NE[:, strong] - estimates.test_quality_NE[:, weak]
-    _baselines(run, train, test, test_I)
+    _baselines(run, train, test, split)
 
 
-def _baselines(run: _Run, train: Table, test: Table, test_I: Index) -> None:
+def _baselines(run: _Run, train: Table, test: Table, split: Split) -> None:
     for baseline in run.baselines:
         share_NE = baseline.choose(train, test)
         if share_NE is None:
             continue
-        run.add(baseline.name, baseline.note, test_I, share_NE, raw=baseline.name == CEILING)
+        run.add(baseline.name, baseline.note, split, share_NE, raw=baseline.name == CEILING)
     if test.spend_NE is not None and train.spend_NE is not None:
         vertices = metrics.hull(train.spend_NE.mean(axis=0), train.value_NE.mean(axis=0))
         ends = (test.spend_NE.mean(axis=0), test.value_NE.mean(axis=0))
@@ -323,6 +397,7 @@ def _measured(run: _Run, name: str, row: _Tally) -> Measured:
     bins = metrics.reliability(np.concatenate(row.predicted), np.concatenate(row.scored)) if row.predicted else []
     aiq = float(np.mean(row.aiq)) if row.aiq else float("nan")
     times_N = np.where(run.tested_N > 0, run.tested_N, np.nan)
+    whole = np.isfinite(aiq) and len(row.aiq) == len(run.aiq_singles)
     return Measured(
         name=name,
         note=row.note,
@@ -331,6 +406,8 @@ def _measured(run: _Run, name: str, row: _Tally) -> Measured:
         share_E=row.share_E / run.tested_N.sum(),
         aiq=aiq if np.isfinite(aiq) else None,
         ece=metrics.calibration_error(bins) if bins else None,
+        seed_value_SN=row.seed_value_SN,
+        aiq_gain_F=np.array(row.aiq) - np.array(run.aiq_singles) if whole else np.zeros(0),
     )
 
 

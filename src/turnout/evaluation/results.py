@@ -25,6 +25,7 @@ class Measured:
     """One rule's outcome per query, averaged over seeds: worth in score, spend in US dollars, and who served.
 
     `aiq` is the mean over folds and seeds; `ece` the calibration error of the chosen experts' estimates.
+    `seed_value_SN` holds the worth in each repetition, `aiq_gain_F` per split the AIQ above the zero router's.
     """
 
     name: str
@@ -34,6 +35,8 @@ class Measured:
     share_E: Floats
     aiq: float | None = None
     ece: float | None = None
+    seed_value_SN: Mapping[int, Floats] = field(default_factory=dict)
+    aiq_gain_F: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True)
