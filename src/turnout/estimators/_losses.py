@@ -97,17 +97,16 @@ def near_and_far(
 
     Returns the loss (mean over queries) and its gradient in the unit vectors, (N, H).
     """
+    from scipy.sparse import csr_array
+
     rows = len(unit_NH)
     drawn_NM = np.concatenate([near_N[:, None], far_NM], axis=1)
-    other_NMH = unit_NH[drawn_NM]
-    similar_NM = np.einsum("nh,nmh->nm", unit_NH, other_NMH) / temperature
-    log_NM = _log_softmax(similar_NM)
+    log_NM = _log_softmax(np.einsum("nh,nmh->nm", unit_NH, unit_NH[drawn_NM]) / temperature)
     part_NM = np.exp(log_NM)
     part_NM[:, 0] -= 1.0
-    part_NM /= rows * temperature
-    slope_NH = np.einsum("nm,nmh->nh", part_NM, other_NMH)
-    np.add.at(slope_NH, drawn_NM, part_NM[:, :, None] * unit_NH[:, None, :])
-    return -float(log_NM[:, 0].mean()), slope_NH
+    ends = np.arange(0, drawn_NM.size + 1, drawn_NM.shape[1])
+    part_NN = csr_array((part_NM.ravel() / (rows * temperature), drawn_NM.ravel(), ends), shape=(rows, rows))
+    return -float(log_NM[:, 0].mean()), np.asarray(part_NN @ unit_NH + part_NN.T @ unit_NH)
 
 
 def _row_weight(weights_NE: Floats) -> Floats:

@@ -27,7 +27,7 @@ HALVES = 2  # an expert's features come from one half of the queries while the o
 PRIOR = 5.0  # queries at the expert's mean, added to every probe cell
 GROUPS, FAR = 8, 4  # clusters of queries for the sample–sample loss, and how many others are pushed away
 PENALTIES, USUAL = (1.6, 0.8, 0.4, 0.2, 0.1), 0.4
-HELD, BRIEF, FEWEST = 5, 30, 100  # every fifth query judges penalties, after so many steps; a smaller log takes USUAL
+HELD, BRIEF, FEWEST = 5, 20, 100  # every fifth query judges penalties, after so many steps; a smaller log takes USUAL
 NEWCOMER = 30  # Newton steps at most for a newcomer's free vector
 
 
@@ -86,7 +86,7 @@ class Bilinear(Estimator):
         penalty: float | None = None,
         temperature: float = 0.3,
         groups: float = 1.0,
-        steps: int = 80,
+        steps: int = 50,
         level: str = "score",
         seed: int = 0,
     ) -> None:
