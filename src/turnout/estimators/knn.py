@@ -78,7 +78,8 @@ class KNN(Estimator):
             if coarse < x_ND.shape[1]:
                 near_NK = _largest(s_NM, RERANKED * self.k)
                 rows_NK = near_NK if group.rows_M is None else group.rows_M[near_NK]
-                s_NK = np.matmul(self.x_ND_[rows_NK], x_ND[:, :, None])[:, :, 0]
+                # row by row: candidates of many queries together would not fit any cache
+                s_NK = np.array([self.x_ND_.take(k, axis=0) @ x_D for k, x_D in zip(rows_NK, x_ND, strict=True)])
                 best_NK = _largest(s_NK, self.k)
                 near_NK = np.take_along_axis(near_NK, best_NK, axis=1)
                 weights_NK = self._weigh(np.take_along_axis(s_NK, best_NK, axis=1))
@@ -95,8 +96,8 @@ class KNN(Estimator):
 
     def _pool(self, group: Group, near_NK: NDArray[np.intp], weights_NK: Floats) -> tuple[Floats, Floats]:
         # weighted sums of 1, the score and its square, in one product
-        sums_NF = np.matmul(weights_NK[:, None, :], group.sums_MF[near_NK])[:, 0]
-        squares_NG = np.matmul((weights_NK**2)[:, None, :], group.squares_MG[near_NK])[:, 0]
+        sums_NF = np.matmul(weights_NK[:, None, :], group.sums_MF[near_NK])[:, 0].astype(np.float64)
+        squares_NG = np.matmul((weights_NK**2)[:, None, :], group.squares_MG[near_NK])[:, 0].astype(np.float64)
         width = len(group.columns_G)
         total_NG = sums_NF[:, :width]
         raw_NG, spread_NG = sums_NF[:, width : 2 * width] / total_NG, sums_NF[:, 2 * width :] / total_NG
@@ -187,4 +188,5 @@ def _group(scores_NE: Floats, weights_NE: Floats) -> list[Group]:
 
 
 def _unit(x_ND: Floats) -> Floats:
-    return np.asarray(x_ND / np.maximum(np.linalg.norm(x_ND, axis=1, keepdims=True), 1e-12), dtype=np.float32)
+    length_N1 = np.sqrt((x_ND * x_ND).sum(axis=1, keepdims=True))
+    return np.asarray(x_ND / np.maximum(length_N1, 1e-12), dtype=np.float32)
