@@ -184,6 +184,11 @@ class CostModel:
         intercept_E, slope_E, smear_E, longest_E = (np.ascontiguousarray(column_E) for column_E in self.answer.T)
         return intercept_E + np.log(np.maximum(smear_E, 1e-12)), slope_E, longest_E
 
+    @property
+    def prompt_rates(self) -> Array:
+        """US dollars that one more token of prompt costs at each expert, shape (E,)."""
+        return self._rates[1]
+
     @cached_property
     def _rates(self) -> tuple[Array, Array, Array]:
         """US dollars per request, per token of size, and per answer token."""

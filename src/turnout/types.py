@@ -84,7 +84,8 @@ class Request:
     """One unit of work and its constraints. `text` is what the signals read; `bytes` is the size of the whole prompt.
 
     `needs` holds names from FEATURES. `previous` is the expert that served the conversation so far. `tenant` is who
-    asks; `turns` are all of the user's turns, where somebody reads them.
+    asks; `turns` are all of the user's turns, where somebody reads them. `previous` has `cached_tokens` of the
+    prompt in its prefix cache; `tool_loop` says that it waits for the results of its tool calls.
     """
 
     text: str
@@ -97,6 +98,8 @@ class Request:
     previous: str | None = None
     tenant: str | None = None
     turns: tuple[str, ...] = ()
+    cached_tokens: int = 0
+    tool_loop: bool = False
 
     @property
     def prompt_tokens(self) -> int:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout.errors import RequestError
-from turnout.gateway.body import IMAGE_BYTES, parse
+from turnout.gateway.body import IMAGE_BYTES, Message, cached_bytes, parse, tool_loop
 
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)
@@ -133,3 +133,11 @@ def test_every_well_formed_conversation_is_taken(messages: list[dict[str, Any]])
     parsed = parse(json.dumps({"model": "m", "messages": messages}).encode())
     said = [message["content"] for message in messages if message["role"] == "user"]
     assert parsed.text == ((said[-1] if said else messages[-1]["content"]) or "")
+
+
+def test_what_was_read_before_and_whether_tools_are_awaited() -> None:
+    messages = [Message("user", "12345"), Message("assistant", "678"), Message("user", "and?")]
+    assert cached_bytes(messages) == 8
+    assert cached_bytes(messages[:1]) == 0
+    assert not tool_loop(messages)
+    assert tool_loop([*messages[:2], Message("tool", "42")])

@@ -145,6 +145,17 @@ def user_turns(messages: list[Message]) -> tuple[str, ...]:
     return tuple(message.text() for message in messages if message.role == "user")
 
 
+def cached_bytes(messages: list[Message]) -> int:
+    """How much of the prompt the expert that gave the last answer has read before: all up to that answer."""
+    answered = max((n for n, message in enumerate(messages) if message.role == "assistant"), default=-1)
+    return sum(_size(message) for message in messages[: answered + 1])
+
+
+def tool_loop(messages: list[Message]) -> bool:
+    """Whether the last message is a tool's result, which the expert that called it waits for."""
+    return messages[-1].role in {"tool", "function"}
+
+
 def _needs(body: Body) -> frozenset[str]:
     needs = []
     if body.tools or body.functions:

@@ -21,12 +21,12 @@ from turnout.executor import run
 from turnout.experts.patch import patch
 from turnout.experts.sse import UsageFilter
 from turnout.gateway import replies
-from turnout.gateway.body import Parsed, parse, user_turns
+from turnout.gateway.body import Parsed, cached_bytes, parse, tool_loop, user_turns
 from turnout.gateway.metrics import Metrics
 from turnout.gateway.replies import Header, Receive, Responder
-from turnout.gateway.sessions import Keys, Sessions, Thread, keys_of
+from turnout.gateway.sessions import WARM_S, Keys, Sessions, Thread, keys_of
 from turnout.gateway.text import answer_text
-from turnout.types import Arm, Call, Decision, Expert, Plan, Reply, Request, Trace
+from turnout.types import BYTES_PER_TOKEN, Arm, Call, Decision, Expert, Plan, Reply, Request, Trace
 
 AUTO = "turnout/auto"
 DONE = (b"data: [DONE]\n\n", b"data: [DONE]\r\n\r\n")
@@ -185,6 +185,7 @@ class Chat:
         keys = exchange.keys = keys_of(body.messages, name or None, body.user)
         thread = self._sessions.find(keys)
         exchange.session = exchange.trace.session = thread.session if thread else name or exchange.trace.id
+        warm = thread is not None and self._clock() - thread.at <= WARM_S
         return Request(
             parsed.text,
             bytes=parsed.size,
@@ -194,6 +195,8 @@ class Chat:
             previous=thread.expert if thread else None,
             tenant=headers.get(b"x-turnout-tenant", b"").decode("latin-1")[:200] or body.user,
             turns=user_turns(body.messages) if self._reads_turns else (),
+            cached_tokens=int(cached_bytes(body.messages) / BYTES_PER_TOKEN) if warm else 0,
+            tool_loop=thread is not None and tool_loop(body.messages),
         )
 
     def _forced(self, wanted: str, request: Request, seed: int) -> Decision:
@@ -279,7 +282,7 @@ class Chat:
             stream = "event-stream" in reply.headers.get("content-type", "")
             trace.response = answer_text(b"".join(kept), stream=stream)
         if reply.status == 200 and exchange.keys is not None:
-            self._sessions.keep(exchange.keys, Thread(exchange.session, trace.calls[-1].expert))
+            self._sessions.keep(exchange.keys, Thread(exchange.session, trace.calls[-1].expert, self._clock()))
 
     def _headers(self, exchange: Exchange, reply: Reply, cost: float | None) -> list[Header]:
         """Upstream's, and who answers and why; `cost` in US dollars is the actual one, or None for the estimate."""

@@ -18,14 +18,16 @@ from dataclasses import dataclass
 from turnout.gateway.body import Message
 
 GIST = 2048
+WARM_S = 300.0  # how long providers keep a prefix in their cache, at least
 
 
 @dataclass(frozen=True, slots=True)
 class Thread:
-    """A conversation: its name in traces and the expert that last answered."""
+    """A conversation: its name in traces, the expert that last answered, and when (on the gateway's clock)."""
 
     session: str
     expert: str
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

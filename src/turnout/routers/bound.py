@@ -16,6 +16,7 @@ from turnout.errors import ConfigError, RequestError, StateError, did_you_mean
 from turnout.features import Features, Sparse
 from turnout.prices import CostModel
 from turnout.routers.evidence import nothing
+from turnout.routers.switching import Switching
 from turnout.types import Arm, Decision, Plan, Price, Request
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ class Bound:
     their average on its log.
     """
 
-    def __init__(self, router: Router, arms: Sequence[Arm], default: str | None = None) -> None:
+    def __init__(
+        self, router: Router, arms: Sequence[Arm], default: str | None = None, switching: Switching | None = None
+    ) -> None:
         """Raises ConfigError for an empty pool, a repeated id, or a default that is not in the pool.
 
         Every signal is computed once, so that tables are loaded before the first request; StateError tells where one
@@ -74,6 +77,8 @@ class Bound:
         self._ranking = self._fixed_ranking(router)
         self._regions = router.guard.regions if router.guard.enabled else None
         self._ranking_E = np.array(router.guard.ranking)
+        self._switching, self._lam = switching or Switching(), router.guard.lam
+        self._prompt_rates = tuple(self._of_pool(self._costs.prompt_rates[None])[0])
         self.reason = "unfitted" if not self.fitted else "abstained" if router.guard.abstains else "routed"
         self._contexts = tuple(arm.limits.context for arm in self.arms)
         self._features = tuple(arm.limits.features for arm in self.arms)
@@ -84,7 +89,8 @@ class Bound:
         """One decision. Pure: the same request and seed give the same decision.
 
         `explore` is the chance of a uniform choice among eligible arms; it leaves a conversation alone that has an
-        eligible expert (`request.previous`), which is left only for a gain in the objective above `switch_margin`.
+        eligible expert (`request.previous`), which is left only for a gain in the objective above `switch_margin` and
+        the price of a switch (`Switching`).
         Raises RequestError where no arm is eligible.
         """
         features = {name: signal.transform((request.text,)) for name, signal in self._signals}
@@ -182,7 +188,7 @@ class Bound:
         if len(eligible) == 1:
             reason = "only"
         elif request.previous is not None and (kept := self._previous(request.previous, eligible)) is not None:
-            if kept != chosen and objective[chosen] - objective[kept] <= switch_margin:
+            if kept != chosen and objective[chosen] - objective[kept] <= switch_margin + self._price(request, kept):
                 chosen, reason = kept, "kept"
         elif explore > 0:
             share = explore / len(eligible)
@@ -209,6 +215,13 @@ class Bound:
             traced,
             refusals,
         )
+
+    def _price(self, request: Request, kept: int) -> float:
+        """What a switch loses beside the margin, in units of the objective."""
+        if not (request.cached_tokens or request.tool_loop):
+            return 0.0
+        lam = self._lam if np.isfinite(self._lam) else 0.0
+        return self._switching.price(request, lam, self._prompt_rates[kept])
 
     def _eligible(self, request: Request) -> tuple[Sequence[int], dict[str, str]]:
         """Columns of the arms that may serve the request, and why the others may not."""

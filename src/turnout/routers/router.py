@@ -24,6 +24,7 @@ from turnout.routers.calibration import Calibration
 from turnout.routers.evidence import nothing
 from turnout.routers.examples import Examples
 from turnout.routers.guard import Guard
+from turnout.routers.switching import Switching
 from turnout.signals.base import Signal
 from turnout.types import Arm, Decision, How, Limits, Price, Request
 
@@ -141,9 +142,9 @@ class Router:
         """The signals a decision computes, each once."""
         return tuple(dict.fromkeys(self.estimator.signals))
 
-    def bind(self, arms: Sequence[Arm], default: str | None = None) -> Bound:
+    def bind(self, arms: Sequence[Arm], default: str | None = None, switching: Switching | None = None) -> Bound:
         """The router for a live pool: absent experts are masked, unknown ones join as newcomers."""
-        return Bound(self, arms, default)
+        return Bound(self, arms, default, switching)
 
     def decide(
         self, requests: Sequence[Request], *, seed: int = 0, explore: float = 0.0, switch_margin: float = 0.0
