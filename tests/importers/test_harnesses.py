@@ -59,7 +59,7 @@ def test_lm_eval_chooses_metric_and_filter_and_says_so(write: Write) -> None:
         load(file)
     with pytest.raises(LogError, match="no metric 'acc' for 'a'"):
         load(file, options={"metric": "acc"})
-    log, report = load(file, options={"metric": "acc_norm", "filter": "flexible"})
+    log, report = load(file, options={"metric": "acc, acc_norm", "filter": "flexible"})
     assert report.dropped == {"another filter": 1}
     assert report.notes == ("a: metric acc_norm, filter flexible",)
     assert log.matrix().tolist() == [[1.0]]
@@ -95,6 +95,14 @@ def test_lm_eval_reads_samples_in_results_and_refuses_totals(write: Write) -> No
     assert (log.experts, log.texts, log.outcomes["response"].to_list()) == (("hf",), ["old prompt"], ["four"])
     with pytest.raises(LogError, match="holds totals only; run the harness with --log_samples"):
         load(write("results.json", results))
+
+
+def test_lm_eval_reads_the_last_turn_of_a_chat(write: Write) -> None:
+    chat = json.dumps([{"role": "user", "content": "example"}, {"role": "user", "content": "q0?"}])
+    arguments = [{"gen_args_0": {"arg_0": context}} for context in ([chat], chat, '[{"not a chat', "[]")]
+    rows = [sample(n, arguments=each) for n, each in enumerate(arguments)]
+    log, _ = load(write(f"org__m/samples_t_{TIME}.jsonl", rows))
+    assert log.texts == ["q0?", "q0?", '[{"not a chat', "[]"]
 
 
 def test_lm_eval_lists_choices_with_the_question() -> None:
@@ -237,8 +245,13 @@ def test_helm_joins_states_and_statistics(tmp_path: Path) -> None:
     assert report.notes == ("mmlu:subject=anatomy: metric exact_match",)
     log, _ = load(folder, options={"prompt": "request"})
     assert log.texts[0].startswith("Answer!")
-    with pytest.raises(LogError, match="no metric 'bleu'; name one with `metric`: exact_match, num_prompt_tokens"):
+    with pytest.raises(LogError, match="no metric 'bleu'; name one with `metric`: exact_match$"):
         load(folder, options={"metric": "bleu"})
+    log, _ = load(folder, options={"metric": "bleu, exact_match"})
+    assert log.outcomes.height == 4
+    for stats in folder.rglob("per_instance_stats.json"):
+        stats.write_text(stats.read_text().replace('"exact_match"', '"safety_score"'))
+    assert load(folder)[1].notes == ("mmlu:subject=anatomy: metric safety_score",)
 
 
 def test_helm_drops_perturbed_failed_and_further_requests(tmp_path: Path) -> None:

@@ -251,7 +251,7 @@ def test_named_sources() -> None:
             if "*" not in name:
                 assert file.sha256 is not None
                 assert len(file.sha256) == 64
-                assert "/main/" not in file.url
+            assert "/main/" not in file.url
         assert entry["title"]
     assert len(_remote.resolve("routellm:mmlu").files) == 58  # type: ignore[union-attr]
     with pytest.raises(

@@ -1,7 +1,7 @@
 """Sources on the network: fetched once into Turnout's home, continued where they broke off, checked by SHA-256.
 
-Named sources are pinned to a commit with the checksums of their files; of another URL the checksum may be given, else
-it is computed, told and remembered, and the cached file is checked against it ever after. With TURNOUT_OFFLINE=1 only
+Named sources are pinned to a commit, most with the checksums of their files; of another URL one may be given, else it
+is computed, told and remembered, and the cached file is checked against it ever after. With TURNOUT_OFFLINE=1 only
 the cache is used. Nothing that is fetched is unpacked or run.
 """
 

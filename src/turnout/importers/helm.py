@@ -36,6 +36,9 @@ _PREFERRED = (
     "rouge_l",
     "bleu_4",
 )
+_COUNTED = re.compile(
+    r"num_.*|.*_cost|.*runtime.*|batch_size|finish_reason_.*|prompt_truncated|.*logprob.*|.*bits_per.*"
+)
 _MODEL = re.compile(r"(^|[:,])model(?:_deployment)?=[^,]*")
 Key = tuple[str, str, int]
 
@@ -55,7 +58,9 @@ class HELM(Importer):
     lost = "other metrics, log-probabilities of tokens, perturbed instances, examples in the prompt"
     patterns = ("scenario_state.json",)
     options: ClassVar[Mapping[str, str]] = {
-        "metric": "the metric that is the score; by default the first of " + ", ".join(_PREFERRED),
+        "metric": "the metric that is the score, or several, of which a run's first counts; by default the first of "
+        + ", ".join(_PREFERRED)
+        + ", else the only one",
         "prompt": "`instance` (default): the question and its choices; `request`: all that the model was sent",
     }
     rules: ClassVar[Mapping[str, Rule]] = {
@@ -151,10 +156,14 @@ class HELM(Importer):
 
     def _metric(self, stats: Mapping[Key, Record], file: Path) -> str:
         there = dict.fromkeys(name for each in stats.values() for name in each)
-        chosen = self.metric or next((name for name in _PREFERRED if name in there), None)
-        if chosen is None or chosen not in there:
-            asked = f"no metric {chosen!r}" if chosen else "none of the usual metrics"
-            raise LogError(f"{file.parent}: {asked}; name one with `metric`: {', '.join(there) or 'none there'}")
+        graded = [name for name in there if not _COUNTED.fullmatch(name)]
+        wanted = tuple(name.strip() for name in self.metric.split(",")) if self.metric else _PREFERRED
+        chosen = next((name for name in wanted if name in there), None)
+        if chosen is None and self.metric is None and len(graded) == 1:
+            chosen = graded[0]
+        if chosen is None:
+            asked = f"no metric {self.metric!r}" if self.metric else "none of the usual metrics"
+            raise LogError(f"{file.parent}: {asked}; name one with `metric`: {', '.join(graded) or 'none there'}")
         return chosen
 
 

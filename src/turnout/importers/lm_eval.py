@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from turnout.base import OneOf, Rule
 from turnout.errors import LogError
-from turnout.importers import _reading
+from turnout.importers import _chat, _reading
 from turnout.importers._reading import Record
 from turnout.importers._rows import Rows
 from turnout.importers.base import Importer, Text
@@ -47,7 +47,8 @@ class LMEval(Importer):
     lost = "the other metrics and filters, log-likelihoods of choices; no tokens, times or costs are written"
     patterns = ("samples_*.jsonl", "results*.json")
     options: ClassVar[Mapping[str, str]] = {
-        "metric": f"the metric that is the score; by default the first of {', '.join(_PREFERRED)}, else the only one",
+        "metric": "the metric that is the score, or several, of which a task's first counts; by default the first of "
+        f"{', '.join(_PREFERRED)}, else the only one",
         "filter": "the answer filter (strict-match, say); by default a task's first",
         "prompt": "`context` (default): all that the model was sent; `doc`: the question alone",
         "expert": "the model's name, where no results stand beside the samples",
@@ -180,11 +181,12 @@ class LMEval(Importer):
     def _metric(self, sample: Record, task: str, results: Record, where: str) -> str:
         listed = sample.get("metrics")
         there = [str(m) for m in listed] if isinstance(listed, list) else [key for key in sample if key not in _FIXED]
-        chosen = self.metric or next((name for name in _PREFERRED if name in there), None)
-        if chosen is None and len(there) == 1:
+        wanted = tuple(name.strip() for name in self.metric.split(",")) if self.metric else _PREFERRED
+        chosen = next((name for name in wanted if name in there), None)
+        if chosen is None and self.metric is None and len(there) == 1:
             chosen = there[0]
-        if chosen is None or chosen not in there:
-            asked = f"no metric {chosen!r}" if chosen else "several metrics"
+        if chosen is None:
+            asked = f"no metric {self.metric!r}" if self.metric else "several metrics"
             raise LogError(f"{where}: {asked} for {task!r}; name one with `metric`: {', '.join(there) or 'none there'}")
         higher = _reading.at(results, "higher_is_better")
         if isinstance(higher, dict) and isinstance(higher.get(task), dict) and higher[task].get(chosen) is False:
@@ -225,7 +227,17 @@ def _context(sample: Record) -> str | None:
     if isinstance(first, dict):
         first = first.get("arg_0")
     first = first[0] if isinstance(first, list) and first else first
-    return first if isinstance(first, str) else _question(sample)
+    return _turn(first) if isinstance(first, str) else _question(sample)
+
+
+def _turn(context: str) -> str | None:
+    """The context; of one that is a chat written as JSON, the last user turn."""
+    if not context.startswith('[{"'):
+        return context
+    try:
+        return _chat.asked(json.loads(context)) or context
+    except (ValueError, RecursionError):
+        return context
 
 
 def _question(sample: Record) -> str | None:
