@@ -94,9 +94,8 @@ def main() -> None:
         for row in cut:
             shown = ", ".join(f"{k} {v['mean']:.3f}" for k, v in row["accuracy"].items())
             gain = row["gain over the last turn"]
-            print(
-                f"  {row['queries']} follow-ups: {shown}; gain {gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
-            )
+            over = f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
+            print(f"  {row['queries']} follow-ups: {shown}; as the gateway less last turn {over}")
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -53,7 +53,7 @@ def test_keeping_never_switches_and_deciding_freely_scores_best(log: OutcomeLog,
     assert found["free"].switches >= found["margin"].switches > 0
     assert found["free"].quality.mean > found["keep"].quality.mean
     assert compare(found["aware"], found["keep"]).low > 0
-    assert found["aware"].cached > found["free"].cached
+    assert found["aware"].cached >= found["free"].cached
 
 
 def test_a_dear_switch_is_not_made(log: OutcomeLog, router: Router) -> None:
