@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from turnout.signals.format import COLUMNS, Format
+from turnout.signals.format import _SOUGHT, COLUMNS, Format
 
 
 def seen(text: str) -> dict[str, float]:
@@ -70,3 +70,7 @@ def test_shares_are_bounded_for_texts_of_one_character() -> None:
 
 def test_length_is_that_of_the_whole_text() -> None:
     assert seen("a b " * 10_000)["characters"] > seen("a b " * 1_000)["characters"]
+
+
+def test_a_mark_without_any_of_its_keys_cannot_occur() -> None:
+    assert all(keys & set(mark) for keys, marks in _SOUGHT for mark in marks)

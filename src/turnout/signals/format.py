@@ -34,7 +34,7 @@ _BYTES = {
     "dollars": (b"$", 30.0),
     "not_ascii": (bytes(range(128, 256)), 2.0),
 }
-# How often any of these occurs, on the scale log1p(count) / 2.
+# How often any of these occurs, on the scale log1p(count) / 2; each holds one of the characters of `_KEYS`.
 _COUNTED = {
     "lines": ("\n",),
     "blank_lines": ("\n\n",),
@@ -45,6 +45,11 @@ _COUNTED = {
     "tags": ("</", "/>"),
     "shots": ("Q:", "A:", "Question:", "Answer:", "Input:", "Output:", "###"),
 }
+_KEYS = {
+    "lines": "\n", "blank_lines": "\n", "questions": "?", "bullets": "\n", "blanks": "_[", "latex": "\\$", "tags": "/",
+    "shots": ":#",
+}  # fmt: skip
+_SOUGHT = tuple((frozenset(_KEYS[name]), marks) for name, marks in _COUNTED.items())
 _CHOICE = re.compile(r"(?:^|[\n(\[ ])([A-H])[.):\]](?=\s)").findall
 # Whether any of these stands in the text.
 _PRESENT = {
@@ -99,6 +104,7 @@ class Format(Signal):
 def _row(whole: str, text: str) -> list[float]:
     words = _LETTERS(text.lower())
     present = set(words)
+    characters = set(text)
     end = text.rstrip()[-1:]
     log1p = math.log1p
     return [
@@ -110,7 +116,7 @@ def _row(whole: str, text: str) -> list[float]:
         float(end == ":"),
         float(text[:1].islower()),
         *_byte_shares(text),
-        *[log1p(sum(map(text.count, marks))) / 2.0 for marks in _COUNTED.values()],
+        *[0.0 if keys.isdisjoint(characters) else log1p(sum(map(text.count, marks))) / 2.0 for keys, marks in _SOUGHT],
         *[float(any(map(text.__contains__, marks))) for marks in _PRESENT.values()],
         *[0.0 if listed.isdisjoint(present) else 1.0 for listed in _WORD_SETS],
         *_FIRST_ROWS.get(words[0] if words else "", _FIRST_ROWS[""]),

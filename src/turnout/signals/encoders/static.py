@@ -74,7 +74,7 @@ class StaticEncoder:
             slots = [known.slots[word] for word in parts]
         except KeyError:
             known, slots = self._learn(parts)
-        sum_D: NDArray[np.float32] = known.rows_CD.take(slots, axis=0).sum(axis=0)
+        sum_D: NDArray[np.float32] = np.add.reduce(known.rows_CD.take(slots, axis=0), axis=0)
         norm = np.sqrt(sum_D @ sum_D)
         return np.divide(sum_D, norm, out=sum_D) if norm > 0.0 else sum_D
 
