@@ -1,0 +1,48 @@
+"""RouteLLM, BERT classifier: who should be asked, the weak or the strong model.
+
+Source: Ong et al., "RouteLLM: Learning to Route LLMs with Preference Data", arXiv 2406.18665, and the authors' code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from turnout import registry
+from turnout.systems._pairs import pairwise
+from turnout.systems.base import Claim, System
+
+__all__ = ["ROUTELLM_BERT"]
+
+
+def _build() -> Mapping[str, Any]:
+    return {
+        "estimator": registry.create("estimator", "logistic", on=("embedding",)),
+        "policy": registry.create("policy", "share", strong_share=0.5),
+        "guard": False,
+        "folds": 3,
+    }
+
+
+ROUTELLM_BERT = System(
+    name="routellm_bert",
+    title="RouteLLM, BERT classifier",
+    level="request",
+    claim=Claim(
+        "Cost falls by over 2 times in certain cases without compromising the quality of responses.",
+        "arXiv 2406.18665, abstract",
+    ),
+    parts=("signal:embedding", "estimator:logistic", "policy:share"),
+    novelty="estimator",
+    build=_build,
+    deviations=(
+        "Not a fine-tuned BERT-base: a logistic regression per model on the shipped static embedding, distilled "
+        "from a sentence encoder.",
+        "Learned from 1,500 right-or-wrong labels of the very task, as the authors' augmented variant is.",
+        "Two models' chances of being right are compared; the authors classify win, tie and loss.",
+    ),
+    limits=("The embedding is frozen, so what the task needs and the encoder lacks is lost.",),
+    code="github.com/lm-sys/RouteLLM",
+    table="routellm_mmlu",
+    measure=pairwise,
+)
