@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from turnout import registry
+from turnout.systems._crossval import crossvalidated
 from turnout.systems.base import Claim, System
 
 __all__ = ["ELO"]
@@ -43,4 +44,5 @@ ELO = System(
         "experts were asked different queries.",
     ),
     code="github.com/ulab-uiuc/LLMRouter (its `elorouter`)",
+    measure=crossvalidated,  # it does not read the query, so it is no router of queries
 )
