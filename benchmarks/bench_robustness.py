@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--only", help="estimators, with commas", default=",".join(ESTIMATORS))
-    parser.add_argument("--views", default="plain + canonical", choices=list(VIEWS))
+    parser.add_argument("--views", default="canonical", choices=list(VIEWS))
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     log = datasets.load(options.table)

@@ -73,3 +73,39 @@ def test_few_neighbours_are_less_certain(clusters: Any) -> None:
     x_ND, scores_NE, _ = clusters(400)
     few_NE, many_NE = (KNN("x", k=k).fit({"x": x_ND}, scores_NE).predict({"x": x_ND})[1] for k in (5, 100))
     assert few_NE.mean() > 2 * many_NE.mean()
+
+
+def blobs(rows: int, random: np.random.Generator) -> Floats:
+    """Rows around 60 directions, as topics are."""
+    topic_KD = random.normal(size=(60, 96)) * np.geomspace(1, 0.1, 96)
+    noise_ND = random.normal(size=(rows, 96)) * np.geomspace(0.5, 0.05, 96)
+    return (topic_KD[random.integers(0, 60, rows)] + noise_ND).astype(np.float32)
+
+
+def test_an_inverted_file_finds_nearly_all_neighbours() -> None:
+    random = np.random.default_rng(2)
+    x_ND = blobs(6000, random)
+    scores_NE = random.uniform(size=(6000, 3))
+    scores_NE[random.uniform(size=6000) < 0.5, 1] = np.nan
+    scores_NE[20:, 2] = np.nan  # so rare that its neighbours are far away
+    query = {"x": blobs(50, np.random.default_rng(2))[:50]}
+    cells, flat = (KNN("x", k=30, index=index).fit({"x": x_ND}, scores_NE) for index in ("cells", "flat"))
+    assert len(cells.center_CD_) > 100
+    assert not hasattr(flat, "center_CD_")
+    for found, wanted in zip(cells.predict(query), flat.predict(query), strict=True):
+        assert np.abs(found - wanted).mean() < 0.01
+        assert found[:, 2] == pytest.approx(wanted[:, 2], abs=1e-4)
+
+
+def test_a_large_log_is_indexed_by_itself_and_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(knn, "INDEXED", 500)
+    random = np.random.default_rng(3)
+    x_ND = blobs(800, random)
+    fitted = KNN("x", k=5, prior=0).fit({"x": x_ND[:600]}, random.uniform(size=(600, 2)))
+    assert len(fitted.cell_N_) == 600
+    before_NE = fitted.predict({"x": x_ND[:20]})[0]
+    fitted.add_expert({"x": x_ND[600:]}, np.full(200, 0.25))
+    assert len(fitted.cell_N_) == 800
+    after_NE = fitted.predict({"x": x_ND[:20]})[0]
+    assert after_NE[:, :2] == pytest.approx(before_NE, abs=0.2)  # cells hold other rows too now
+    assert after_NE[:, 2] == pytest.approx(np.full(20, 0.25), abs=1e-6)

@@ -22,7 +22,7 @@ def command(
         list[str] | None, typer.Option("--router", help="Folder of a router, or `shipped`; may be repeated.")
     ] = None,
     smooth: Annotated[bool, typer.Option(help="Also ask each router with its signals averaged over views.")] = True,
-    views: Annotated[str, typer.Option(help="Views of smoothing: plain, canonical, thinned.")] = "plain,canonical",
+    views: Annotated[str, typer.Option(help="Views of smoothing: plain, canonical, thinned.")] = "canonical",
     sample: Annotated[int, typer.Option(min=1, help="At most this many texts, at random by the seed.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the sample and of the changes.")] = 0,
     paraphraser: Annotated[

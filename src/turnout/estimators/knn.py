@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from turnout.base import Number, Of, OneOf, Rule
 from turnout.estimators._cells import dense
+from turnout.estimators._inverted import Inverted, cells, centers
 from turnout.estimators.base import Estimator, weighted_mean
 from turnout.features import FeatureMap, Floats
 
@@ -19,6 +20,8 @@ __all__ = ["KNN"]
 CHUNK = 128  # queries searched at once
 EXACT = 2000  # logged queries up to which every similarity is computed in full
 COARSE, RERANKED = 64, 4  # else: principal columns of the first pass, and how many times k it proposes
+INDEXED = 100_000  # logged queries from which an inverted file proposes, if the estimator may choose
+PROBES = 32  # cells of it that a query looks at
 
 
 class KNN(Estimator):
@@ -26,8 +29,10 @@ class KNN(Estimator):
 
     `weights` "distance" weighs a neighbour by its similarity above the k-th's; `prior` queries at the expert's mean
     are added. Over 2,000 logged queries, the first 64 principal axes propose 4k candidates, which are compared in full.
-    Limits: memory and time grow with the log; the proposal may miss a neighbour; an expert that was observed rarely
-    has neighbours far away.
+    `index` "cells" lets an inverted file propose them from the 32 nearest of some 2·√N cells; None does so from 100,000
+    logged queries on, and "flat" never. Experts of which those cells hold too little are searched for in the whole log.
+    Limits: memory grows with the log, and without an index time does; the proposal may miss a neighbour; an expert that
+    was observed rarely has neighbours far away.
 
     >>> x_ND, scores_NE = np.array([[1.0, 0], [0.9, 0.1], [0, 1.0]]), np.array([[1.0], [1.0], [0.0]])
     >>> fitted = KNN("x", k=2, prior=0).fit({"x": x_ND}, scores_NE)
@@ -40,10 +45,18 @@ class KNN(Estimator):
         "k": Number(1, 100_000, integer=True),
         "weights": OneOf(("uniform", "distance")),
         "prior": Number(0.0),
+        "index": OneOf((None, "flat", "cells")),
     }
 
-    def __init__(self, signal: str = "embedding", k: int = 40, weights: str = "uniform", prior: float = 5.0) -> None:
-        self.signal, self.k, self.weights, self.prior = signal, k, weights, prior
+    def __init__(
+        self,
+        signal: str = "embedding",
+        k: int = 40,
+        weights: str = "uniform",
+        prior: float = 5.0,
+        index: str | None = None,
+    ) -> None:
+        self.signal, self.k, self.weights, self.prior, self.index = signal, k, weights, prior, index
 
     @property
     def signals(self) -> tuple[str, ...]:
@@ -57,6 +70,9 @@ class KNN(Estimator):
         mean_E, _ = weighted_mean(scores_NE, weights_NE)
         self.mean_E_, self.spread_E_ = mean_E, weighted_mean((scores_NE - mean_E) ** 2, weights_NE)[0]
         self.weights_NE_ = weights_NE.astype(np.float32)
+        if self.index == "cells" or (self.index is None and len(x_ND) >= INDEXED):
+            self.center_CD_ = centers(self.x_ND_[:, :COARSE])
+            self.cell_N_ = cells(self.x_ND_[:, :COARSE], self.center_CD_)
 
     def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
         x_ND = self._turned(features)
@@ -70,6 +86,8 @@ class KNN(Estimator):
 
     def _near(self, x_ND: Floats) -> tuple[Floats, Floats]:
         search = self._search()
+        if search.inverted is not None:
+            return self._near_cells(x_ND, search, search.inverted)
         coarse = search.coarse_NC.shape[1]
         similar_NM = x_ND[:, :coarse] @ search.coarse_NC.T
         mean_NE, se_NE = np.empty((2, len(x_ND), len(self.mean_E_)))
@@ -87,6 +105,24 @@ class KNN(Estimator):
                 near_NK = _largest(s_NM, self.k)
                 weights_NK = self._weigh(np.take_along_axis(s_NM, near_NK, axis=1))
             mean_NE[:, group.columns_G], se_NE[:, group.columns_G] = self._pool(group, near_NK, weights_NK)
+        return mean_NE, se_NE
+
+    def _near_cells(self, x_ND: Floats, search: _Search, inverted: Inverted) -> tuple[Floats, Floats]:
+        """As `_near`, from the rows of the nearest cells."""
+        mean_NE, se_NE = np.empty((2, len(x_ND), len(self.mean_E_)))
+        coarse = inverted.x_MD.shape[1]
+        for n, x_D in enumerate(x_ND):
+            found = inverted.near(x_D[:coarse], RERANKED * self.k, PROBES)
+            for group, place_N in zip(search.groups, search.places, strict=True):
+                near_K = found if place_N is None else found[place_N[found] >= 0]
+                if len(near_K) < self.k:
+                    rows_M = np.arange(len(self.x_ND_)) if group.rows_M is None else group.rows_M
+                    near_K = rows_M[_largest((search.coarse_NC[rows_M] @ x_D[:coarse])[None], RERANKED * self.k)[0]]
+                similar_K = self.x_ND_.take(near_K, axis=0) @ x_D
+                best_K = _largest(similar_K[None], self.k)
+                rows_1K = (near_K if place_N is None else place_N[near_K])[best_K]
+                mean_1G, se_1G = self._pool(group, rows_1K, self._weigh(similar_K[best_K]))
+                mean_NE[n, group.columns_G], se_NE[n, group.columns_G] = mean_1G[0], se_1G[0]
         return mean_NE, se_NE
 
     def _weigh(self, similar_NK: Floats) -> Floats:
@@ -113,16 +149,27 @@ class KNN(Estimator):
         """Derived from the learned arrays once per set of experts, never saved."""
         cached: _Search | None = self.__dict__.get("_cache")
         if cached is None or cached.source is not self.scores_NE_:
-            small = len(self.x_ND_) <= EXACT
-            coarse_NC = self.x_ND_ if small else np.ascontiguousarray(self.x_ND_[:, :COARSE])
-            cached = self._cache = _Search(self.scores_NE_, coarse_NC, _group(self.scores_NE_, self.weights_NE_))
+            cached = self._cache = self._prepare()
         return cached
+
+    def _prepare(self) -> _Search:
+        groups = _group(self.scores_NE_, self.weights_NE_)
+        coarse_NC = self.x_ND_[:, :COARSE]
+        center_CD = getattr(self, "center_CD_", None)
+        if center_CD is not None:
+            inverted = Inverted.of(coarse_NC, center_CD, self.cell_N_)
+            places = [_places(group, len(self.x_ND_)) for group in groups]
+            return _Search(self.scores_NE_, coarse_NC, groups, inverted, places)
+        first_NC = self.x_ND_ if len(self.x_ND_) <= EXACT else np.ascontiguousarray(coarse_NC)
+        return _Search(self.scores_NE_, first_NC, groups, None, [])
 
     def _add_expert(self, features: FeatureMap, scores_N: Floats) -> None:
         x_ND = self._turned(features)
         rows, columns = self.scores_NE_.shape
         if not np.array_equal(x_ND, self.x_ND_):
             self.x_ND_ = np.concatenate([self.x_ND_, x_ND])
+            if hasattr(self, "center_CD_"):
+                self.cell_N_ = np.concatenate([self.cell_N_, cells(x_ND[:, :COARSE], self.center_CD_)])
         added_N = np.full(len(self.x_ND_), np.nan, dtype=np.float32)
         added_N[-len(scores_N) :] = scores_N
         scores_NE = np.full((len(self.x_ND_), columns + 1), np.nan, dtype=np.float32)
@@ -141,11 +188,16 @@ class KNN(Estimator):
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """The first principal columns of every logged query, and experts that share a search."""
+    """The first principal columns of every logged query, experts that share a search, and the inverted file.
+
+    `places` are, beside an inverted file, each group's place of a row among its own, -1 for a row it lacks.
+    """
 
     source: Floats
     coarse_NC: Floats
     groups: list[Group]
+    inverted: Inverted | None
+    places: list[NDArray[np.intp] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +211,14 @@ class Group:
     rows_M: NDArray[np.intp] | None
     sums_MF: Floats
     squares_MG: Floats
+
+
+def _places(group: Group, rows: int) -> NDArray[np.intp] | None:
+    if group.rows_M is None:
+        return None
+    place_N = np.full(rows, -1, dtype=np.intp)
+    place_N[group.rows_M] = np.arange(len(group.rows_M))
+    return place_N
 
 
 def _largest(values_NM: Floats, k: int) -> NDArray[np.intp]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from turnout.outcomes import OutcomeLog
     from turnout.routers.router import Router
 
-VIEWS = ("plain", "canonical")
+VIEWS = ("canonical",)
 
 
 def smoothed(router: Router, views: tuple[str, ...] = VIEWS) -> Router:

@@ -57,7 +57,7 @@ class Smoothed(Signal):
 
     rules: ClassVar[dict[str, Rule]] = {"of": Of((Signal,)), "views": Of((tuple, list))}
 
-    def __init__(self, of: Signal = Embedding(), views: tuple[str, ...] = ("plain", "canonical")) -> None:
+    def __init__(self, of: Signal = Embedding(), views: tuple[str, ...] = ("canonical",)) -> None:
         self.of, self.views = of, views
 
     def check(self) -> None:
@@ -74,7 +74,7 @@ class Smoothed(Signal):
         return self
 
     @classmethod
-    def around(cls, fitted: Signal, views: tuple[str, ...] = ("plain", "canonical")) -> Smoothed:
+    def around(cls, fitted: Signal, views: tuple[str, ...] = ("canonical",)) -> Smoothed:
         """A fitted signal, asked about several views from now on; nothing is learned again."""
         made = cls(fitted.clone(), views)
         made.check()
