@@ -52,3 +52,13 @@ def test_an_expert_that_is_never_best_is_never_near() -> None:
     scores_NE = np.column_stack([np.ones(40), np.full(40, 0.5)])
     mean_NE, _ = Pilots("x").fit({"x": x_ND}, scores_NE).predict({"x": x_ND})
     assert (mean_NE[:, 0] > mean_NE[:, 1]).all()
+
+
+def test_experts_that_come_one_by_one_are_told_apart_without_each_others_queries(clusters: Any) -> None:
+    """Each newcomer brings only queries that it answers: one line for all keeps it from taking every query."""
+    x_ND, _, tasks = clusters(600)
+    scores_NE = right_one(tasks)
+    first_N = scores_NE[:, 2] == 0
+    made = Pilots("x", level="rating").fit({"x": x_ND[first_N]}, scores_NE[first_N, :2])
+    made.add_expert({"x": x_ND[~first_N][:20]}, np.ones(20))
+    assert made.predict(CENTERS)[0].argmax(axis=1).tolist() == [0, 1, 2]

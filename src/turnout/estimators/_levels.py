@@ -73,9 +73,11 @@ class Levels:
         """The arrays, in the order of the constructor: what an estimator keeps as learned state."""
         return self.mean_E, self.slope_E, self.center_E, self.noise_E, self.size_E, self.spread_E
 
-    def plus(self, other: Levels) -> Levels:
-        """The experts of both."""
-        return Levels(*(np.concatenate(pair) for pair in zip(self.parts(), other.parts(), strict=True)))
+    def newcomer(self, rating_M1: Floats, scores_M1: Floats, scope: str) -> Levels:
+        """One expert more: with a line of its own, or with the one that all share."""
+        shared = scope == "rating"
+        line = self.take(np.zeros(1, np.intp)) if shared else Levels.fit(rating_M1, scores_M1, np.ones_like(scores_M1))
+        return Levels(*(np.concatenate(pair) for pair in zip(self.parts(), line.parts(), strict=True)))
 
     def take(self, columns: NDArray[np.intp]) -> Levels:
         """The chosen experts, in the given order."""

@@ -206,8 +206,7 @@ class Bilinear(Estimator):
         else:
             vector_1H = self._vectors(self._cards(x_MD, score_M1, ones_M1))
         self.vector_EH_ = np.concatenate([self.vector_EH_, vector_1H])
-        line = Levels.fit(self._ratings(x_MD)[:, -1:], score_M1, ones_M1)
-        self.levels_ = Levels(*self.levels_).plus(line).parts()
+        self.levels_ = Levels(*self.levels_).newcomer(self._ratings(x_MD)[:, -1:], score_M1, self.level).parts()
 
     def _fitted_vector(self, x_MD: Floats, score_M: Floats, bias: float) -> Floats:
         """A vector of its own by logistic regression on the others' map, pulled to zero; (1, H)."""

@@ -150,9 +150,9 @@ class BradleyTerry(Estimator):
         base_ME = self._rated(self._weighted(x_MD, self.x_ND_))
         rival_ME, _ = Levels(*self.levels_).take(np.arange(base_ME.shape[1])).apply(base_ME)
         one = {"x_MD": x_MD, "score_M": score_M1[:, 0].astype(np.float32), "rival_ME": rival_ME.astype(np.float32)}
-        line = Levels.fit(self._against(x_MD, base_ME, one), score_M1, np.ones_like(score_M1))
+        rating_M1 = self._against(x_MD, base_ME, one)
         self.added_ = (*self.added_, one)
-        self.levels_ = Levels(*self.levels_).plus(line).parts()
+        self.levels_ = Levels(*self.levels_).newcomer(rating_M1, score_M1, self.level).parts()
         self.shown_ = np.append(self.shown_, len(self.levels_[0]) - 1)
 
     def _remove_expert(self, column: int) -> None:

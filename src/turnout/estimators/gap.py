@@ -86,8 +86,7 @@ class Gap(Estimator):
         self.member_.add_expert(features, label_N)
         seen_M = np.flatnonzero(np.isfinite(scores_N))
         rating_M1 = self.member_.predict(features)[0][seen_M, -1:]
-        line = Levels.fit(rating_M1, scores_N[seen_M, None], np.ones((len(seen_M), 1)))
-        self.levels_ = Levels(*self.levels_).plus(line).parts()
+        self.levels_ = Levels(*self.levels_).newcomer(rating_M1, scores_N[seen_M, None], "score").parts()
         self.margin_E_ = np.append(self.margin_E_, margin)
 
     def _remove_expert(self, column: int) -> None:

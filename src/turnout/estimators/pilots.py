@@ -90,8 +90,7 @@ class Pilots(Estimator):
         better_M = score_M1[:, 0] > rival_M
         better_M = better_M if better_M.any() else score_M1[:, 0] >= score_M1.max()
         self.pilots_ = (*self.pilots_, self._grouped(x_MD, better_M, np.zeros(len(x_MD), dtype=np.int64)))
-        line = Levels.fit(self._ratings(x_MD)[:, -1:], score_M1, np.ones_like(score_M1))
-        self.levels_ = Levels(*self.levels_).plus(line).parts()
+        self.levels_ = Levels(*self.levels_).newcomer(self._ratings(x_MD)[:, -1:], score_M1, self.level).parts()
 
     def _remove_expert(self, column: int) -> None:
         self.pilots_ = tuple(pilots_PD for place, pilots_PD in enumerate(self.pilots_) if place != column)
