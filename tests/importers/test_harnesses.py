@@ -245,7 +245,7 @@ def test_helm_joins_states_and_statistics(tmp_path: Path) -> None:
     assert report.notes == ("mmlu:subject=anatomy: metric exact_match",)
     log, _ = load(folder, options={"prompt": "request"})
     assert log.texts[0].startswith("Answer!")
-    with pytest.raises(LogError, match="no metric 'bleu'; name one with `metric`: exact_match$"):
+    with pytest.raises(LogError, match=r"no metric 'bleu'; name one with `metric`: exact_match$"):
         load(folder, options={"metric": "bleu"})
     log, _ = load(folder, options={"metric": "bleu, exact_match"})
     assert log.outcomes.height == 4

@@ -68,15 +68,6 @@ def test_routerbench_reads_parquet_with_missing_scores(tmp_path: Path) -> None:
     assert log.outcomes.height == 3
 
 
-def test_routerbench_opens_no_pickle(tmp_path: Path) -> None:
-    file = tmp_path / "routerbench_0shot.pkl"
-    file.write_bytes(b"cos\nsystem\n(S'echo'\ntR.")
-    with pytest.raises(ConfigError, match="in no known format"):
-        load(file)
-    with pytest.raises(LogError, match=r"runs whatever it holds.*to_parquet"):
-        load(file, format="routerbench")
-
-
 def test_llmrouter_keeps_repeats_and_drops_what_failed(write: Write) -> None:
     base = {"task_name": "t", "query": "q?", "model_name": "m", "response": "x", "prompt_tokens": 10}
     rows = [{**base, "performance": 1.0, "completion_tokens": 4}, {**base, "performance": 0.0, "completion_tokens": 6}]

@@ -227,9 +227,9 @@ files; `--format` names it where several fit. This page is made by `turnout log 
 
 A source is a file, a folder, an `https://` address, or a name of the list below such as `routellm:gsm8k`. What comes
 from the network is fetched once into Turnout's home, continued where it broke off, and checked: named sources are
-pinned to a commit, with the checksums of their files where those are listed; of another address give `--sha256`, or the
-checksum is printed, remembered and checked from then on. `--refresh` fetches again. With `TURNOUT_OFFLINE=1` only the
-cache is used. Nothing of these sources is shipped with Turnout: mind their licences.
+pinned to a commit, with the checksums of their files, unless they say otherwise; of another address give `--sha256`, or
+the checksum is printed, remembered and checked from then on. `--refresh` fetches again. With `TURNOUT_OFFLINE=1` only
+the cache is used. Nothing of these sources is shipped with Turnout: mind their licences.
 
 **Scores.** A log's scores lie in [0, 1]. A score outside is refused until its range is stated: `--set scale=1:10` maps
 x to (x − 1) / 9. **Repeats.** Several runs of one expert on one query become one outcome: `score` is their mean,

@@ -2,7 +2,7 @@
 
 Source: Hu et al., RouterBench (2024), and RouterDC's copies of it. Columns: `sample_id`, `prompt`, `eval_name`, per
 model `<model>`, `<model>|model_response` and `<model>|total_cost`, and `oracle_model_to_route_to`. It is published as
-pickled pandas tables, which run code when they are opened: save one as CSV or Parquet first.
+pickled pandas tables; those are read as data, without running what they hold.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from turnout.errors import LogError
-from turnout.importers import _reading
+from turnout.importers import _pickled, _reading
 from turnout.importers._rows import Rows
 from turnout.importers.base import Importer
 
 __all__ = ["RouterBench"]
 
 _COST, _ANSWER = "|total_cost", "|model_response"
+_PICKLES = (".pkl", ".pickle")
 _LONGEST_LIST = 1 << 20  # characters of a prompt that is read as a list
 
 
@@ -36,7 +37,7 @@ class RouterBench(Importer):
     scoring = "as they are: graded answers in [0, 1]"
     naming = "the columns that have a `|total_cost` beside them"
     lost = "the source's own choice of an oracle model"
-    patterns = ("*.csv", "*.parquet", "*.pkl")
+    patterns = ("*.csv", "*.parquet", "*.pkl", "*.pickle")
 
     def write_sample(self, folder: Path) -> Path:
         """Two samples, two models."""
@@ -53,14 +54,14 @@ class RouterBench(Importer):
         return file
 
     def _claims(self, file: Path) -> bool:
-        return file.suffix.lower() != ".pkl" and _is_table(_reading.header(file))
+        if file.suffix.lower() in _PICKLES:
+            return _pickled.mentions(file, "sample_id", "eval_name", _COST)
+        return _is_table(_reading.header(file))
 
     def _read_file(self, file: Path, rows: Rows) -> None:
-        if file.suffix.lower() in (".pkl", ".pickle"):
-            hint = "in a safe place run pandas.read_pickle(FILE).to_parquet('routerbench.parquet') and import that"
-            raise LogError(f"{file}: opening a pickle runs whatever it holds, so it is not opened here; {hint}")
         seen: set[tuple[str, str]] = set()
-        for where, row in _reading.table(file):
+        pickled = file.suffix.lower() in _PICKLES
+        for where, row in _pickled.rows(file) if pickled else _reading.table(file):
             sample = _reading.need(row, "sample_id", where, str, int)
             models = [name.removesuffix(_COST) for name in row if name.endswith(_COST)]
             if not models:
