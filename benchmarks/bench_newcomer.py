@@ -1,4 +1,4 @@
-"""A newcomer's worth against the number of its labelled queries: added to a fitted estimator, or all refitted.
+"""A newcomer's worth against the number of its labelled queries: added, added with caution, or all refitted.
 
     TURNOUT_DATA=DIR python benchmarks/bench_newcomer.py [--table nine_llm] [--seeds 3] [--out docs/figures/newcomer]
 
@@ -16,10 +16,11 @@ import numpy as np
 from turnout import registry
 from turnout.evaluation import datasets
 from turnout.evaluation._lines import Panel, draw
-from turnout.evaluation.newcomers import ADDED, REFITTED, Curve, curves
+from turnout.evaluation.newcomers import ADDED, CAUTIOUS, REFITTED, Curve, curves
 from turnout.outcomes import OutcomeLog
 
 ESTIMATORS = ("average", "logistic", "ridge", "knn", "prototype", "task_table")
+AXES = ("labelled queries of the newcomer", "gain in score over routing without it")
 
 
 def newcomers(log: OutcomeLog) -> list[str]:
@@ -38,13 +39,10 @@ def plot(found: list[Curve]) -> str:
             return {c.estimator: [(p.labels, p.gain.mean) for p in c.points if p.way == way] for c in mine}
 
         panels.append(
-            Panel(
-                f"{name} joins: added (line), refitted (dashed)",
-                "labelled queries of the newcomer",
-                "gain in score over routing without it",
-                lines(ADDED),
-                dashed=lines(REFITTED),
-            )
+            Panel(f"{name} joins: added (line), refitted (dashed)", *AXES, lines(ADDED), dashed=lines(REFITTED))
+        )
+        panels.append(
+            Panel(f"{name} joins: added (dashed), with caution (line)", *AXES, lines(CAUTIOUS), dashed=lines(ADDED))
         )
     return draw(panels, columns=2)
 

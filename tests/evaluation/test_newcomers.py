@@ -9,7 +9,7 @@ import pytest
 from turnout import registry
 from turnout.errors import LogError, UnknownNameError
 from turnout.evaluation._lines import Panel, draw
-from turnout.evaluation.newcomers import ADDED, REFITTED, curves
+from turnout.evaluation.newcomers import ADDED, CAUTIOUS, REFITTED, curves
 from turnout.outcomes import OutcomeLog
 
 
@@ -18,7 +18,8 @@ def test_a_specialist_is_worth_more_with_more_labels(log: OutcomeLog) -> None:
     ridge, constant = curves(log, "names", tried, labels=(5, 150), seeds=(0, 1))
     assert ridge.full > ridge.without + 0.04
     by_place = {(point.way, point.labels): point for point in ridge.points}
-    assert set(by_place) == {(way, count) for way in (ADDED, REFITTED) for count in (5, 150)}
+    assert set(by_place) == {(way, count) for way in (ADDED, CAUTIOUS, REFITTED) for count in (5, 150)}
+    assert by_place[CAUTIOUS, 5].share <= by_place[ADDED, 5].share
     for way in (ADDED, REFITTED):
         assert by_place[way, 150].gain.mean > 0.03
         assert 0.3 < by_place[way, 150].share < 0.7
@@ -28,7 +29,7 @@ def test_a_specialist_is_worth_more_with_more_labels(log: OutcomeLog) -> None:
 
 def test_adding_and_refitting_agree_for_a_constant(log: OutcomeLog) -> None:
     (curve,) = curves(log, "big", {"constant": registry.create("estimator", "constant")}, labels=(50,), seeds=(0,))
-    added, refitted = curve.points
+    added, _, refitted = curve.points
     assert added.quality == refitted.quality
 
 

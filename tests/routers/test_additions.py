@@ -82,3 +82,15 @@ def test_an_abstaining_router_ranks_a_newcomer_by_its_mean(make_log, make_router
     router = make_router(make_log(gain=0.0)).add_expert(Arm("fresh"), newcomer)
     assert router.guard.abstains
     assert router.guard.ranking[-1] == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_newcomer_of_few_outcomes_is_asked_with_caution(router, newcomer, make_log, tmp_path):
+    few, texts = newcomer.select(np.arange(12)), make_log(60, seed=3).texts
+    plain, careful = router.copy().add_expert(Arm("fresh"), few), router.copy().add_expert(Arm("fresh"), few, caution=2)
+    for old, new in zip(plain.predict(texts), careful.predict(texts), strict=True):
+        assert new[:, :3] == pytest.approx(old[:, :3], abs=1e-6)
+    assert (careful.predict(texts)[0][:, 3] < plain.predict(texts)[0][:, 3]).all()
+    careful.add_expert(Arm("later"), OutcomeLog.from_arrays(few.texts, ["later"], few.matrix()), caution=0.5)
+    assert careful.estimator.caution_E_.tolist() == [0.0, 0.0, 0.0, 2.0, 0.5]
+    careful.save(tmp_path / "r")
+    assert np.array_equal(Router.load(tmp_path / "r").predict(texts)[0], careful.predict(texts)[0])

@@ -1,4 +1,4 @@
-"""What an expert that joins later is worth after n labelled queries: added to a fitted estimator, or all refitted.
+"""What an expert that joins later is worth after n labelled queries: added, added with caution, or all refitted.
 
 Shape letters: N queries, E experts.
 """
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from turnout import registry
 from turnout.errors import LogError, UnknownNameError
 from turnout.estimators.base import Estimator
+from turnout.estimators.cautious import Cautious
 from turnout.evaluation import metrics
 from turnout.evaluation.methods import FeatureCache
 from turnout.features import Features, Floats, take
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from turnout.outcomes import OutcomeLog
 
 LABELS = (10, 30, 100, 300, 1000)
-ADDED, REFITTED = "added", "refitted"
+ADDED, CAUTIOUS, REFITTED = "added", "cautious", "refitted"
+CAUTION = 1.0  # standard errors
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,10 @@ class _Case:
                 start = self.clock()
                 grown.add_expert(take(self.train, at), new_N[at])
                 self._ask(grown, found.setdefault((ADDED, count), _Tally()), test_NE, start)
+                careful = Cautious.around(copy.deepcopy(base), known_NE.shape[1], CAUTION)
+                start = self.clock()
+                careful.add_expert(take(self.train, at), new_N[at])
+                self._ask(careful, found.setdefault((CAUTIOUS, count), _Tally()), test_NE, start)
             some_N = np.full(len(order), np.nan)
             some_N[at] = new_N[at]
             start = self.clock()
@@ -175,7 +181,7 @@ def _curve(
 ) -> Curve:
     without_N = np.concatenate(found["without", 0].value)
     points = []
-    for way in (ADDED, REFITTED):
+    for way in (ADDED, CAUTIOUS, REFITTED):
         for count in labels:
             if (way, count) not in found:
                 continue

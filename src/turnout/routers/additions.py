@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from turnout.errors import ConfigError, LogError
+from turnout.estimators.cautious import Cautious
 from turnout.policies.base import Policy
 from turnout.routers.bound import stated
 from turnout.routers.evidence import fit_costs, gather
@@ -19,13 +20,18 @@ if TYPE_CHECKING:
     from turnout.types import Arm
 
 
-def learn_expert(router: Router, arm: Arm, log: OutcomeLog) -> None:
+def learn_expert(router: Router, arm: Arm, log: OutcomeLog, caution: float = 0.0) -> None:
     """Append the arm's column to every part of the router."""
     if arm.id not in log.experts:
         raise LogError(f"expert {arm.id!r} is not in the log; it has: {', '.join(log.experts)}")
     prices = {arm.id: arm.price} if stated(arm.price) else {}
     evidence, _ = gather(log.only([arm.id]), router.signal_names, prices, router.signals)
-    estimator = copy.deepcopy(router.estimator).add_expert(evidence.features, evidence.scores_NE[:, 0])
+    estimator = copy.deepcopy(router.estimator)
+    if isinstance(estimator, Cautious):
+        estimator.caution = caution
+    elif caution:
+        estimator = Cautious.around(estimator, len(router.experts), caution)
+    estimator.add_expert(evidence.features, evidence.scores_NE[:, 0])
     quality = float(np.average(evidence.scores_NE[:, 0], weights=evidence.weights_NE[:, 0]))
     costs = fit_costs(log, evidence, prices)
     cost = float(costs.predict(evidence.size_N).mean())

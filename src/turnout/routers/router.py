@@ -198,17 +198,18 @@ class Router:
         self.arms = tuple(_priced(arm, price) if arm.id == expert else arm for arm in self.arms)
         return self
 
-    def add_expert(self, arm: Arm, log: OutcomeLog) -> Self:
+    def add_expert(self, arm: Arm, log: OutcomeLog, *, caution: float = 0.0) -> Self:
         """Learn one more expert from its outcomes in `log`; the others' estimates do not change.
 
-        It takes the router's calibration. An abstaining router ranks it by its mean score, which
-        is comparable only if `log` holds the same kind of queries. Raises LogError where it has no scores there.
+        Its quality is predicted `caution` standard errors lower: with few outcomes an expert is otherwise asked
+        wherever luck made it look best. It takes the router's calibration. An abstaining router ranks it by its mean
+        score, which is comparable only if `log` holds the same kind of queries. Raises LogError where it has no scores.
         """
         from turnout.routers.additions import learn_expert
 
         if arm.id in self.experts:
             raise ConfigError(f"the router already has an expert {arm.id!r}; remove it first")
-        learn_expert(self, arm, log)
+        learn_expert(self, arm, log, caution)
         return self
 
     def remove_expert(self, expert: str) -> Self:
