@@ -11,36 +11,38 @@ from numpy.typing import NDArray
 from turnout.base import Number, OneOf, Rule
 from turnout.estimators._cells import dense, nearest
 from turnout.estimators._linear import even_weights
-from turnout.estimators._rules import Several
+from turnout.estimators._rules import Names, Several
 from turnout.estimators.base import Estimator, weighted_mean
 from turnout.features import FeatureMap, Floats
 
 __all__ = ["LinearArms"]
 
-ROUNDS = 25
+SAMPLE, STARTS = 4000, 4  # rows that k-means looks at, and how often it starts
 
 
 class LinearArms(Estimator):
     """Per expert A = ridge·I + Σ w·x xᵀ and b = Σ w·r·x over a context of groups; the estimate is xᵀ A⁻¹ b.
 
-    The context x is GreenServ's: one column per task (the nearest centroid of `signal` among the tasks' names, where
-    `tasks` and the log has them), one per cluster of `signal` by cosine, and one per bin of `reading`, cut at `cuts`.
-    Rewards are centred by the expert's mean, so that an empty context predicts it.
+    The context x is GreenServ's: one column per task (the nearest centroid among the tasks' names, where `tasks` and
+    the log has them), one per cluster, and one per bin of `reading`, cut at `cuts`. Centroids and clusters live in the
+    space of the signals `on`, each scaled to unit spread. Rewards are centred by the expert's mean, so that an empty
+    context predicts it.
 
     `explore` is how `scores` trades learning for earning, with `amount` as its one parameter: `ucb` adds
     amount · √(xᵀA⁻¹x) (LinUCB, Li et al., WWW 2010), `thompson` draws θ from N(A⁻¹b, amount² A⁻¹) (Agrawal and Goyal,
     ICML 2013), `greedy` draws a uniform expert with probability `amount`. `learn` takes one reward in.
 
-    Limits: groups are made at `fit` and stay; with few rewards per arm the tasks' columns do most of the work.
+    Limits: groups are made at `fit` and stay; a group with few rewards per arm is mostly the ridge.
 
     >>> x_ND, scores_NE = np.array([[1.0, 0], [1, 0.1], [0, 1], [0.1, 1]]), np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])
     >>> features = {"x": x_ND, "r": np.zeros((4, 1))}
-    >>> arms = LinearArms("x", reading="r", clusters=2).fit(features, scores_NE)
+    >>> arms = LinearArms(("x",), reading="r", clusters=2, ridge=0.1).fit(features, scores_NE)
     >>> arms.predict(features)[0].argmax(axis=1).tolist()
     [0, 0, 1, 1]
     """
 
     rules: ClassVar[dict[str, Rule]] = {
+        "on": Names(),
         "clusters": Number(0, 4096, integer=True),
         "tasks": OneOf((True, False)),
         "cuts": Several(Number()),
@@ -52,10 +54,10 @@ class LinearArms(Estimator):
 
     def __init__(
         self,
-        signal: str = "embedding",
+        on: tuple[str, ...] = ("embedding", "format", "length"),
         *,
         reading: str = "readability",
-        clusters: int = 3,
+        clusters: int = 8,
         tasks: bool = True,
         cuts: tuple[float, ...] = (0.0, 0.33, 0.67),
         ridge: float = 0.05,
@@ -63,45 +65,51 @@ class LinearArms(Estimator):
         amount: float = 0.1,
         seed: int = 0,
     ) -> None:
-        self.signal, self.reading, self.clusters, self.tasks = signal, reading, clusters, tasks
+        self.on, self.reading, self.clusters, self.tasks = on, reading, clusters, tasks
         self.cuts, self.ridge, self.explore, self.amount, self.seed = cuts, ridge, explore, amount, seed
 
     @property
     def signals(self) -> tuple[str, ...]:
-        return (self.signal, self.reading)
+        return (*self.on, self.reading)
 
     def _fit(self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None) -> None:
-        self._group(features, tasks)
+        even_NE = even_weights(weights_NE)
+        rows_ND = self._place(features, tasks)
+        self.cluster_KD_ = _clusters(rows_ND, self.clusters, self.seed)
         x_ND = self.context(features)
-        parts = [
-            _arm(x_ND, scores_NE[:, e], even_weights(weights_NE)[:, e], self.ridge) for e in range(scores_NE.shape[1])
-        ]
-        self._keep(parts)
+        self._keep([_arm(x_ND, scores_NE[:, e], even_NE[:, e], self.ridge) for e in range(scores_NE.shape[1])])
 
-    def _group(self, features: FeatureMap, tasks: Sequence[str] | None) -> None:
-        """Centroids of the tasks and clusters, and the bins' edges: what turns a query into a context."""
-        rows_ND = _unit(dense(features[self.signal], self.signal))
+    def _place(self, features: FeatureMap, tasks: Sequence[str] | None) -> Floats:
+        """The space of the groups, and the tasks' centroids in it; the queries' rows there, (N, D)."""
+        blocks = [dense(features[name], name) for name in self.on]
+        self.mean_D_ = np.concatenate([block.mean(axis=0) for block in blocks])
+        spread = [float(np.sqrt(block.var(axis=0).sum())) for block in blocks]
+        factors = [1.0 / size if size > 1e-9 else 0.0 for size in spread]
+        self.factor_D_ = np.repeat(factors, [block.shape[1] for block in blocks]).astype(np.float32)
+        rows_ND = self._rows(features)
         names = np.asarray(tasks if tasks is not None and self.tasks else [], dtype=str)
         self.tasks_ = tuple(sorted(set(names.tolist())))
-        self.task_TD_ = _unit(
-            np.array([rows_ND[names == name].mean(axis=0) for name in self.tasks_]).reshape(-1, rows_ND.shape[1])
-        )
-        self.cluster_KD_ = _clusters(rows_ND, self.clusters, self.seed)
+        centers = [rows_ND[names == name].mean(axis=0) for name in self.tasks_]
+        self.task_TD_ = np.array(centers, dtype=np.float32).reshape(-1, rows_ND.shape[1])
+        return rows_ND
+
+    def _rows(self, features: FeatureMap) -> Floats:
+        raw_ND = np.concatenate([dense(features[name], name) for name in self.on], axis=1)
+        return np.asarray((raw_ND - self.mean_D_) * self.factor_D_, dtype=np.float32)
 
     def cold(self, features: FeatureMap, experts: int, tasks: Sequence[str] | None = None) -> LinearArms:
         """Arms that know the groups and no reward yet, for learning one reward at a time."""
-        self._group(features, tasks)
-        width = self.context(features).shape[1]
-        nothing_ND = np.zeros((1, width))
+        self.check()
+        rows_ND = self._place(features, tasks)
+        self.cluster_KD_ = _clusters(rows_ND, self.clusters, self.seed)
+        nothing_ND = np.zeros((1, self.context(features).shape[1]))
         self._keep([_arm(nothing_ND, np.array([0.5]), np.array([0.0]), self.ridge) for _ in range(experts)])
         return self
 
     def context(self, features: FeatureMap) -> Floats:
         """One-hot groups, shape (N, D): tasks, clusters, bins."""
-        rows_ND = _unit(dense(features[self.signal], self.signal))
-        level_N = np.searchsorted(
-            np.asarray(self.cuts), dense(features[self.reading], self.reading)[:, 0], side="right"
-        )
+        rows_ND, reading_N = self._rows(features), dense(features[self.reading], self.reading)[:, 0]
+        level_N = np.searchsorted(np.asarray(self.cuts), reading_N, side="right")
         blocks = [_one_hot(nearest(rows_ND, c), len(c)) for c in (self.task_TD_, self.cluster_KD_) if len(c)]
         return np.concatenate([*blocks, _one_hot(level_N, len(self.cuts) + 1)], axis=1)
 
@@ -116,10 +124,9 @@ class LinearArms(Estimator):
         width_NE = np.sqrt(np.maximum(np.einsum("ni,eij,nj->ne", x_ND, self.inverse_EDD_, x_ND), 0.0))
         return x_ND @ weight_DE + self.center_E_, width_NE
 
-    def scores(self, features: FeatureMap, rng: np.random.Generator) -> Floats:
-        """What an exploring router maximises, shape (N, E)."""
+    def scores(self, x_ND: Floats, rng: np.random.Generator) -> Floats:
+        """What an exploring router maximises for N contexts, shape (N, E)."""
         self.require_fitted()
-        x_ND = self.context(features)
         mean_NE, width_NE = self._read(x_ND)
         if self.explore == "ucb":
             return mean_NE + self.amount * width_NE
@@ -128,10 +135,9 @@ class LinearArms(Estimator):
         random_N1 = rng.random((len(x_ND), 1)) < self.amount
         return np.where(random_N1, 2.0 + rng.random(mean_NE.shape), mean_NE)
 
-    def learn(self, features: FeatureMap, column: int, reward: float) -> None:
-        """Take in the reward of one expert on one query: A⁻¹ by Sherman and Morrison's formula (1950)."""
+    def learn(self, x_D: Floats, column: int, reward: float) -> None:
+        """Take in the reward of one expert in one context: A⁻¹ by Sherman and Morrison's formula (1950)."""
         self.require_fitted()
-        (x_D,) = self.context(features)
         inverse_DD = self.inverse_EDD_[column]
         turned_D = inverse_DD @ x_D
         inverse_DD -= np.outer(turned_D, turned_D) / (1.0 + x_D @ turned_D)
@@ -169,30 +175,15 @@ def _arm(x_ND: Floats, scores_N: Floats, weights_N: Floats, ridge: float) -> tup
 
 
 def _clusters(rows_ND: Floats, k: int, seed: int) -> Floats:
-    """k unit centroids by spherical k-means (Dhillon and Modha, 2001), (K, D); k-means++ starts."""
-    rng = np.random.default_rng(seed)
-    k = min(k, len(rows_ND))
+    """Centres of k-means, (K, D)."""
+    from sklearn.cluster import KMeans
+
+    if len(rows_ND) > SAMPLE:
+        rows_ND = rows_ND[np.random.default_rng(seed).permutation(len(rows_ND))[:SAMPLE]]
+    k = min(k, len(np.unique(rows_ND, axis=0)))
     if k == 0:
         return np.zeros((0, rows_ND.shape[1]), dtype=np.float32)
-    chosen = [int(rng.integers(len(rows_ND)))]
-    for _ in range(k - 1):
-        far_N = np.maximum(1.0 - (rows_ND @ rows_ND[chosen].T).max(axis=1), 0.0)
-        total = far_N.sum()
-        chosen.append(
-            int(rng.choice(len(rows_ND), p=far_N / total)) if total > 1e-9 else int(rng.integers(len(rows_ND)))
-        )
-    centers_KD = rows_ND[chosen]
-    for _ in range(ROUNDS):
-        near_N = nearest(rows_ND, centers_KD)
-        centers_KD = _unit(
-            np.stack([rows_ND[near_N == i].sum(axis=0) if (near_N == i).any() else centers_KD[i] for i in range(k)])
-        )
-    return centers_KD
-
-
-def _unit(rows_ND: Floats) -> Floats:
-    size_N1 = np.linalg.norm(rows_ND, axis=1, keepdims=True) if len(rows_ND) else np.ones((0, 1))
-    return np.asarray(rows_ND / np.maximum(size_N1, 1e-12), dtype=np.float32)
+    return np.asarray(KMeans(k, n_init=STARTS, random_state=seed).fit(rows_ND).cluster_centers_, dtype=np.float32)
 
 
 def _one_hot(code_N: NDArray[np.intp], width: int) -> Floats:

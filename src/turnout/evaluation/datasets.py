@@ -131,18 +131,24 @@ def _gsm8k(data: Path) -> OutcomeLog:
     return _routellm(data, lambda task: task.startswith("gsm8k"))
 
 
-def _greenserv(data: Path) -> OutcomeLog:
+def greenserv_rewards(data: Path | str | None = None) -> OutcomeLog:
+    """Every distinct reward of GreenServ's log, whichever algorithm drew it: without propensities, to learn from."""
+    return _greenserv(folder(data), everything=True)
+
+
+def _greenserv(data: Path, *, everything: bool = False) -> OutcomeLog:
     """The decisions of `random` alone: a query's chance of having been sent to an arm is known."""
     from turnout.outcomes import OutcomeLog, files
 
     _, decisions = files.read(_present(data / "greenserv") / "bandit_log.parquet")
     _, queries = files.read(data / "greenserv" / "queries.parquet")
-    decisions = decisions.filter(decisions["algorithm"] == "random")
+    decisions = decisions if everything else decisions.filter(decisions["algorithm"] == "random")
     draws = decisions["run_id"].n_unique()
     decisions = decisions.unique(["query_id", "expert"], keep="first", maintain_order=True)
     outcomes = decisions.select("query_id", "expert", score="reward")
     texts = outcomes["query_id"].cast(str)
-    outcomes = outcomes.with_columns(texts, (outcomes["score"] * 0.0 + _ever(draws)).alias("propensity"))
+    chance = [] if everything else [(outcomes["score"] * 0.0 + _ever(draws)).alias("propensity")]
+    outcomes = outcomes.with_columns(texts, *chance)
     named = queries.rename({"dataset": "task"}).with_columns(queries["query_id"].cast(str))
     return OutcomeLog(named, outcomes, where="greenserv: ")
 
