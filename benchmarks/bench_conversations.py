@@ -40,6 +40,18 @@ def fitted(train: OutcomeLog, prices: dict[str, Price], estimator: str, part: fl
     return Router.fit(train, arms=arms, estimator=made, policy=policy, folds=3, guard=False)
 
 
+def unrelated(router: Router, log: OutcomeLog) -> dict[str, Any]:
+    """What reading earlier turns costs where a short query stands alone and another topic came before."""
+    at = np.array([n for n, text in enumerate(log.texts) if len(text.split()) < WORDS])
+    before = np.random.default_rng(0).permutation(len(log))[: len(at)]
+    texts = [conversation_text((log.texts[m], log.texts[n])) for m, n in zip(before, at, strict=True)]
+    score_NE = log.matrix()[at]
+    value = [metrics.chosen(score_NE, router.choose(read)) for read in (texts, [log.texts[n] for n in at])]
+    joined = float(np.mean([text != log.texts[n] for text, n in zip(texts, at, strict=True)]))
+    change = paired_bootstrap(value[0] - value[1], seed=0)
+    return {"queries": len(at), "read with another": joined, "change over the last turn": change._asdict()}
+
+
 def follow_ups(router: Router, log: OutcomeLog) -> dict[str, Any]:
     """Accuracy of routing a cut query by its last turn, and by what the gateway reads."""
     cut = [(n, re.split(r"(?<=[.?!])\s+(?=\S)", text.strip())) for n, text in enumerate(log.texts)]
@@ -80,7 +92,7 @@ def main() -> None:
     document: dict[str, Any] = {"turns": options.turns, "conversations": options.conversations, "seeds": options.seeds}
     for part in (1.0, 0.5):
         found: dict[str, list[Outcome]] = {way: [] for way in WAYS}
-        cut = []
+        cut, other = [], []
         for seed in range(options.seeds):
             train, test = log.split(0.7, seed)
             router = fitted(train, prices, options.estimator, part)
@@ -88,9 +100,16 @@ def main() -> None:
             for way in WAYS:
                 found[way].append(simulate(router, test, stitched, prices, way))
             cut.append(follow_ups(router, test))
+            other.append(unrelated(router, test))
         name = "best quality" if part == 1 else "half its cost"
         document[name] = show(name, found)
-        document[name]["follow-ups"] = cut
+        document[name] |= {"follow-ups": cut, "unrelated": other}
+        for row in other:
+            change = row["change over the last turn"]
+            span = f"{change['mean']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}]"
+            print(
+                f"  {row['queries']} short queries after another topic: {row['read with another']:.0%} joined, {span}"
+            )
         for row in cut:
             shown = ", ".join(f"{k} {v['mean']:.3f}" for k, v in row["accuracy"].items())
             gain = row["gain over the last turn"]

@@ -53,7 +53,8 @@ def test_the_price_grows_with_the_cache_and_never_pays_for_a_switch(tokens, shar
 
 def test_a_turn_that_stands_alone_is_read_alone():
     long = "How do I sort a list of numbers in Python without the standard library?"
-    assert conversation_text(["Something else entirely.", long]) == long
+    for alone in (long, "Who wrote the Odyssey?"):
+        assert conversation_text(["Something else entirely.", alone]) == alone
     assert conversation_text([]) == ""
     assert conversation_text(["And then?"]) == "And then?"
 

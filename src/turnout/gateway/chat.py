@@ -26,6 +26,7 @@ from turnout.gateway.metrics import Metrics
 from turnout.gateway.replies import Header, Receive, Responder
 from turnout.gateway.sessions import WARM_S, Keys, Sessions, Thread, keys_of
 from turnout.gateway.text import answer_text
+from turnout.routers.conversation import conversation_text
 from turnout.types import BYTES_PER_TOKEN, Arm, Call, Decision, Expert, Plan, Reply, Request, Trace
 
 AUTO = "turnout/auto"
@@ -160,7 +161,7 @@ class Chat:
         wanted, seed = parsed.body.model, self._rng.getrandbits(63)
         request = self._request(exchange, parsed, headers)
         if self._keep_text:
-            exchange.trace.prompt = parsed.text
+            exchange.trace.prompt = request.text
         if wanted != AUTO:
             decision = self._forced(wanted, request, seed)
             if self._screen is not None:
@@ -185,16 +186,17 @@ class Chat:
         keys = exchange.keys = keys_of(body.messages, name or None, body.user)
         thread = self._sessions.find(keys)
         exchange.session = exchange.trace.session = thread.session if thread else name or exchange.trace.id
+        turns = user_turns(body.messages)
         warm = thread is not None and self._clock() - thread.at <= WARM_S
         return Request(
-            parsed.text,
+            conversation_text(turns) if len(turns) > 1 else parsed.text,
             bytes=parsed.size,
             needs=parsed.needs,
             max_tokens=parsed.max_tokens,
             session=exchange.session,
             previous=thread.expert if thread else None,
             tenant=headers.get(b"x-turnout-tenant", b"").decode("latin-1")[:200] or body.user,
-            turns=user_turns(body.messages) if self._reads_turns else (),
+            turns=turns if self._reads_turns else (),
             cached_tokens=int(cached_bytes(body.messages) / BYTES_PER_TOKEN) if warm else 0,
             tool_loop=thread is not None and tool_loop(body.messages),
         )

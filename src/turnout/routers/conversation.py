@@ -5,10 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-WORDS = 12  # a last turn of fewer words is read together with earlier ones
+WORDS, FRAGMENT = 12, 3  # a turn of fewer words than the first may lean on earlier ones; up to the second it must
 READ = 900  # characters of earlier turns; signals read 1,000 of either end of a text
 TOPICS = 12  # words that sum up the turns that are not read whole
-_WORD = re.compile(r"[^\W\d_]{4,}")
+_WORD, _LETTERS = re.compile(r"[^\W\d_]{4,}"), re.compile(r"[^\W\d_]+")
+_OPENERS = frozenset(("and", "but", "or", "so", "then", "also", "now", "ok", "okay", "yes", "no"))
+_POINTING = frozenset(
+    re.findall(
+        r"\w+",
+        "it its they them their he him his she her this that these those such "
+        "same another again instead more else there",
+    )
+)
 _COMMON = frozenset(
     re.findall(
         r"\w+",
@@ -19,6 +27,18 @@ because these give most please thanks thank should where does were been being he
 """,
     )
 )
+
+
+def leans(turn: str) -> bool:
+    """Whether a turn says little without those before it: a fragment, or short with a word that points back.
+
+    >>> leans("And in Rust?"), leans("How many did they sell?"), leans("Who wrote the Odyssey?")
+    (True, True, False)
+    """
+    words = turn.lower().split()
+    if len(words) <= FRAGMENT:
+        return True
+    return len(words) < WORDS and (words[0] in _OPENERS or not _POINTING.isdisjoint(_LETTERS.findall(turn.lower())))
 
 
 def conversation_text(turns: Sequence[str], tools: Sequence[str] = ()) -> str:
@@ -33,7 +53,7 @@ def conversation_text(turns: Sequence[str], tools: Sequence[str] = ()) -> str:
     if not turns:
         return ""
     last = turns[-1]
-    if len(last.split()) >= WORDS or len(turns) == 1:
+    if len(turns) == 1 or not leans(last):
         return _with_tools(last, tools)
     kept, left = [last], READ
     earlier = list(turns[:-1])
