@@ -39,6 +39,19 @@ def test_the_true_oracle_lies_between_held_out_and_averaged(runs: int) -> None:
         assert each["luck_share_low"] < true_share < each["luck_share_high"]
 
 
+def test_what_is_known_of_the_task_tightens_the_bracket() -> None:
+    mean_NE = np.array([[0.9, 0.8, 0.3], [0.2, 0.7, 0.5], [0.4, 0.4, 0.6]])[np.arange(1200) % 3]
+    log = simulate(mean_NE, 2, 0)
+    queries = log.queries.with_columns(task=pl.Series([str(n % 3) for n in range(1200)]))
+    blind, told = luck(log), luck(OutcomeLog(queries, log.outcomes))
+    assert blind is not None
+    assert told is not None
+    truth = mean_NE.max(axis=1).mean() - mean_NE.mean(axis=0).max()
+    assert blind["confirmed_gain"]["mean"] < 0.06
+    assert told["confirmed_gain"]["low"] < truth < told["confirmed_gain"]["high"]
+    assert told["luck_share_low"] < (told["gap"] - truth) / told["gap"] < told["luck_share_high"]
+
+
 def test_more_runs_close_the_bracket() -> None:
     mean_NE = np.random.default_rng(1).beta(0.5, 0.5, (800, 3))
     few, many = luck(simulate(mean_NE, 2, 0)), luck(simulate(mean_NE, 24, 0))

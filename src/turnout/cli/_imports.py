@@ -117,6 +117,8 @@ def _local(
 
 def _fetch(remote: Remote, refresh: bool, console: Console) -> tuple[Path, list[Fetched]]:
     from turnout.cli._output import transfer
+    from turnout.config import home
+    from turnout.config import load as configuration
     from turnout.importers import _remote
 
     with transfer(console) as bar:
@@ -125,7 +127,7 @@ def _fetch(remote: Remote, refresh: bool, console: Console) -> tuple[Path, list[
         def report(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total or None)
 
-        return _remote.fetch(remote, report, refresh=refresh)
+        return _remote.fetch(remote, report, home=home(configuration()), refresh=refresh)
 
 
 def _show(console: Console, out: Path, report: ImportReport, fetched: Sequence[Fetched]) -> None:
@@ -244,11 +246,13 @@ With X[n, e, r] the score of run r of expert e on query n, over queries on which
     best        the best single expert's mean
     S           mean over n, r of max_e X[n, e, r]: what an oracle shows on a log of single runs
     M           mean over n of max_e mean_r X[n, e, r]: chosen and valued on the same runs
-    V           mean over n, r of X[n, e*, r], with e* the best by the *other* runs: chosen and valued on different runs
+    V           mean over n, r of X[n, e*, r], with e* chosen without run r: by the query's other runs, shrunk towards
+                the expert's mean on the other queries of the task as far as runs waver
 
 A perfect router that knows every expectation reaches some O with E[V] ≤ O ≤ E[M] ≤ E[S]. So of the gap S − best, at
-least S − M and at most S − V is the luck of single runs, and V − best, given with a bootstrap interval, is confirmed.
-With two runs V is the split-half oracle. Without repeats none of this can be told, and `describe` says so.
+least S − M and at most S − V is the luck of single runs (told with the ends of bootstrap intervals), and V − best is
+confirmed.
+Without repeats none of this can be told, and `describe` says so. `turnout.outcomes.luck` has the formula in full.
 
 ## Options of every format (`--set NAME=VALUE`)
 
