@@ -62,3 +62,14 @@ def test_experts_that_come_one_by_one_are_told_apart_without_each_others_queries
     made = Pilots("x", level="rating").fit({"x": x_ND[first_N]}, scores_NE[first_N, :2])
     made.add_expert({"x": x_ND[~first_N][:20]}, np.ones(20))
     assert made.predict(CENTERS)[0].argmax(axis=1).tolist() == [0, 1, 2]
+
+
+def test_several_centroids_stand_for_a_group_in_several_places() -> None:
+    """One expert owns two far corners, the other the middle between them: one centroid cannot say so."""
+    x_ND = np.repeat(np.array([[1.0, 0.0], [0.0, 1.0], [0.7, 0.7]], np.float32), 20, axis=0)
+    scores_NE = np.eye(2)[np.repeat([0, 0, 1], 20)]
+    wrong, right = (
+        Pilots("x", each=each, level="rating").fit({"x": x_ND}, scores_NE).predict({"x": x_ND})[0] for each in (1, 2)
+    )
+    assert (right.argmax(axis=1) == np.repeat([0, 0, 1], 20)).all()
+    assert not (wrong.argmax(axis=1) == np.repeat([0, 0, 1], 20)).all()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from turnout.base import Number, OneOf, Rule
 from turnout.errors import ParameterError
 from turnout.estimators._blocks import raw_block, scaling
+from turnout.estimators._clusters import k_means
 from turnout.estimators._contenders import choose_by_contenders
 from turnout.estimators._levels import SCOPES, Levels
 from turnout.estimators._linear import even_weights
@@ -110,9 +111,7 @@ class Bilinear(Estimator):
         center_E = np.clip(weighted_mean(scores_NE, weights_NE)[0], 0.01, 0.99)
         filled_NE = np.where(weights_NE > 0, scores_NE, center_E)
         if self.experts == "probe":
-            from turnout.estimators.prototype import _k_means
-
-            self.probe_PD_ = _k_means(x_ND, self.probes, self.seed)
+            self.probe_PD_ = k_means(x_ND, self.probes, self.seed)
         card_EF = self._cards(x_ND, filled_NE, even_NE)
         self.scale_ = float(np.sqrt(np.maximum((card_EF**2).mean(), 1e-12)))
         self._learn(x_ND, filled_NE, even_NE, np.log(center_E / (1.0 - center_E)))
@@ -303,9 +302,8 @@ def _pulls(model: Bilinear, x_ND: Floats, rng: np.random.Generator) -> tuple[NDA
     if model.loss != "contrast" or not model.groups or model.experts in {"mean", "probe"} or len(x_ND) < 4 * GROUPS:
         return None
     from turnout.estimators._cells import nearest
-    from turnout.estimators.prototype import _k_means
 
-    group_N = nearest(x_ND, _k_means(x_ND, GROUPS, model.seed))
+    group_N = nearest(x_ND, k_means(x_ND, GROUPS, model.seed))
     near_N, far_NM = np.arange(len(x_ND)), np.empty((len(x_ND), FAR), np.intp)
     for group in np.unique(group_N):
         own, others = np.flatnonzero(group_N == group), np.flatnonzero(group_N != group)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from turnout.base import Number, Of, OneOf, Rule
 from turnout.estimators._cells import cell_means, dense
+from turnout.estimators._clusters import k_means
 from turnout.estimators._levels import SCOPES, Levels
 from turnout.estimators.base import Estimator
 from turnout.features import FeatureMap, Floats
@@ -23,9 +24,9 @@ class Pilots(Estimator):
     """Logged queries grouped by (task, best expert); an expert's rating is its nearest group's cosine similarity.
 
     Groups of fewer than `fewest` queries leave no pilot; where several experts are equally good, the one that is best
-    on the task has the query. Without task names there is one group per expert. `level` "score" turns similarities
-    into expected scores by a line per expert, "rating" by one line for all, which keeps the nearest pilot's expert
-    first, as published.
+    on the task has the query. `each` centroids stand for a group. Without task names there is one group per expert.
+    `level` "score" turns similarities into expected scores by a line per expert, "rating" by one line for all, which
+    keeps the nearest pilot's expert first, as published.
 
     Source: RouterRetriever (arXiv:2409.02685), where an expert is added by adding its pilots. A newcomer's pilots are
     the queries on which it beats what the others are expected to score. Limits: which expert is best on one query is
@@ -40,11 +41,15 @@ class Pilots(Estimator):
     rules: ClassVar[dict[str, Rule]] = {
         "signal": Of((str,)),
         "fewest": Number(1, integer=True),
+        "each": Number(1, 4096, integer=True),
         "level": OneOf(SCOPES),
+        "seed": Number(0, 2**32 - 1, integer=True),
     }
 
-    def __init__(self, signal: str = "embedding", fewest: int = 5, level: str = "score") -> None:
-        self.signal, self.fewest, self.level = signal, fewest, level
+    def __init__(
+        self, signal: str = "embedding", *, fewest: int = 5, each: int = 1, level: str = "score", seed: int = 0
+    ) -> None:
+        self.signal, self.fewest, self.each, self.level, self.seed = signal, fewest, each, level, seed
 
     @property
     def signals(self) -> tuple[str, ...]:
@@ -69,10 +74,15 @@ class Pilots(Estimator):
         """Unit centroids (P, D) of an expert's best queries per task; one of all of them where every task has few."""
         rows = [np.flatnonzero(best_N & (code_N == code)) for code in range(int(code_N.max()) + 1)]
         kept = [part for part in rows if len(part) >= self.fewest] or [np.flatnonzero(best_N)]
-        centers = [x_ND[part].mean(axis=0) for part in kept if len(part)]
-        pilots_PD = np.stack(centers) if centers else np.zeros((0, x_ND.shape[1]))
+        pilots_PD = np.concatenate([np.zeros((0, x_ND.shape[1])), *(self._centers(x_ND[p]) for p in kept if len(p))])
         norm_P1 = np.maximum(np.linalg.norm(pilots_PD, axis=1, keepdims=True), 1e-12)
         return np.asarray(pilots_PD / norm_P1, dtype=np.float32)
+
+    def _centers(self, x_MD: Floats) -> Floats:
+        """`each` centroids of one group, fewer where it has fewer queries."""
+        if self.each == 1 or len(x_MD) <= 1:
+            return np.asarray(x_MD.mean(axis=0, keepdims=True))
+        return k_means(x_MD, min(self.each, len(x_MD)), self.seed)
 
     def _ratings(self, x_ND: Floats) -> Floats:
         ends = np.cumsum([len(pilots_PD) for pilots_PD in self.pilots_])[:-1]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from turnout.base import Number, Of, Rule
 from turnout.estimators._cells import cell_means, dense, leave_one_out, nearest
+from turnout.estimators._clusters import k_means
 from turnout.estimators._contenders import choose_by_contenders
 from turnout.estimators.base import Estimator
 from turnout.features import FeatureMap, Floats
@@ -19,7 +20,6 @@ __all__ = ["Prototypes"]
 
 LEVELS = (8, 16, 32, 64)
 PRIORS = tuple(float(p) for p in np.geomspace(2.0, 500.0, 9))
-SAMPLE, ROUNDS = 4000, 25  # rows that k-means looks at, and how often it moves its centres
 FEWEST = 20  # queries per prototype, on average, where `k` is not given
 
 
@@ -56,7 +56,7 @@ class Prototypes(Estimator):
     def _fit(self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None) -> None:
         x_ND = dense(features[self.signal], self.signal)
         wanted = (self.k,) if self.k is not None else [k for k in LEVELS if k * FEWEST <= len(x_ND)] or LEVELS[:1]
-        self.levels_ = tuple(_k_means(x_ND, k, self.seed) for k in wanted)
+        self.levels_ = tuple(k_means(x_ND, k, self.seed) for k in wanted)
         cell_LN = [nearest(x_ND, centers_KD) for centers_KD in self.levels_]
         self.prior_ = self._chosen_prior(cell_LN, scores_NE, weights_NE)
         self.tables_ = self._tables(cell_LN, scores_NE, weights_NE)
@@ -136,14 +136,3 @@ def _prepare(levels: Sequence[Floats], tables: tuple[tuple[Floats, Floats], ...]
         share_KF=np.concatenate([np.hstack(pair) for pair in tables]) / len(levels),
         places_LW=(np.cumsum(size_L) - size_L)[:, None] + within_LW,
     )
-
-
-def _k_means(x_ND: Floats, k: int, seed: int) -> Floats:
-    from sklearn.cluster import KMeans
-
-    if len(x_ND) > SAMPLE:
-        x_ND = x_ND[np.random.default_rng(seed).permutation(len(x_ND))[:SAMPLE]]
-    shadow_N = x_ND @ np.random.default_rng(seed).normal(size=x_ND.shape[1])
-    distinct = len(np.unique(shadow_N.round(6)))  # k-means cannot make more clusters than there are distinct rows
-    fitted = KMeans(n_clusters=min(k, distinct), n_init=1, max_iter=ROUNDS, random_state=seed).fit(x_ND)
-    return np.ascontiguousarray(fitted.cluster_centers_, dtype=np.float32)
