@@ -45,6 +45,14 @@ def test_litellm_takes_scores_from_a_field_or_a_file(write: Write) -> None:
         load(file, options={"scores": "absent.jsonl"})
 
 
+def test_litellm_counts_tokens_itself_or_takes_the_responses(write: Write) -> None:
+    reply = {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}
+    rows = [payload("a", score=1, response=reply, prompt_tokens=None, completion_tokens=0)]
+    log, _ = load(write("log.jsonl", rows))
+    outcome = log.outcomes.to_dicts()[0]
+    assert (outcome["prompt_tokens"], outcome["completion_tokens"]) == (7, 0)
+
+
 def test_litellm_drops_what_says_nothing_about_an_expert(write: Write) -> None:
     rows = [payload("a", score=1), payload("b", status="failure"), payload("c", cache_hit=True)]
     rows += [payload("d", call_type="aembedding")]

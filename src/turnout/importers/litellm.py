@@ -121,7 +121,7 @@ class LiteLLM(Importer):
             response=_chat.answer(record.get("response")),
             cost=record.get("response_cost"),
             latency=_seconds(record),
-            **{key: record.get(key, value) for key, value in _chat.usage(record.get("response")).items()},
+            **_tokens(record),
         )
         return True
 
@@ -135,6 +135,12 @@ def _payloads(file: Path) -> Any:
     for where, record in entries:
         inner = record.get(_WRAPPED)
         yield where, inner if isinstance(inner, dict) else record
+
+
+def _tokens(record: Record) -> dict[str, Any]:
+    """The payload's own counts, else those of the response."""
+    counted = _chat.usage(record.get("response"))
+    return {key: value if record.get(key) is None else record[key] for key, value in counted.items()}
 
 
 def _seconds(record: Record) -> float | None:
