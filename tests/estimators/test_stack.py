@@ -111,3 +111,21 @@ def test_members_stay_unfitted_and_are_checked() -> None:
     for wrong in (Stack((Prototypes(prior=-1),)), Stack(()), Stack(folds=1)):
         with pytest.raises(ParameterError):
             wrong.check()
+
+
+def test_given_weights_are_taken_and_members_without_weight_are_not_fitted() -> None:
+    rng = np.random.default_rng(0)
+    features = {"x": rng.normal(size=(80, 2)), "y": rng.normal(size=(80, 2))}
+    scores_NE = rng.random((80, 2))
+    stack = Stack((Ridge(on=("x",)), Ridge(on=("y",))), weights=(1.0, 0.0))
+    assert stack.signals == ("x",)
+    fitted = stack.fit(features, scores_NE)
+    alone = Ridge(on=("x",)).fit(features, scores_NE)
+    assert len(fitted.members_) == 1
+    assert fitted.predict(features)[0] == pytest.approx(alone.predict(features)[0])
+
+
+@pytest.mark.parametrize("weights", [(0.5, 0.6), (1.0,), (-0.5, 1.5)])
+def test_weights_must_be_one_per_member_and_sum_to_one(weights: tuple[float, ...]) -> None:
+    with pytest.raises(ParameterError, match="`weights` must be"):
+        Stack((Ridge(on=("x",)), Ridge(on=("y",))), weights=weights).check()

@@ -30,7 +30,7 @@ def command(
     strong_share: Annotated[float | None, typer.Option(help="Share of requests for the dearest expert, 0–1.")] = None,
     floor: Annotated[float | None, typer.Option(help="The cheapest expert of at least this quality, 0–1.")] = None,
     policy: Annotated[str | None, typer.Option(help="A registered policy, with its own defaults.")] = None,
-    estimator: Annotated[str | None, typer.Option(help="A registered estimator (default: average).")] = None,
+    estimator: Annotated[str | None, typer.Option(help="A registered estimator (default: stack).")] = None,
     arms: Annotated[
         Path | None, typer.Option("--arms", "--config", help="A turnout.toml: prices and limits of the experts.")
     ] = None,

@@ -33,7 +33,7 @@ class Ensemble(Estimator):
             member.check()
 
     def _shares(self) -> Sequence[float]:
-        """The members' weights, >= 0 and summing to one."""
+        """The weights of `members_`, >= 0 and summing to one."""
         raise NotImplementedError
 
     def _fit(self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None) -> None:
@@ -42,13 +42,7 @@ class Ensemble(Estimator):
         )
 
     def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
-        used = [pair for pair in zip(self._shares(), self.members_, strict=True) if pair[0] > 0]
-        share_M = np.array([share for share, _ in used])
-        said_M2NE = np.array([member.predict(features) for _, member in used])
-        mean_NE, se_NE = (share_M @ said_M2NE.reshape(len(used), -1)).reshape(said_M2NE.shape[1:])
-        apart_MNE = share_M[:, None, None] * (said_M2NE[:, 0] - mean_NE)
-        variance_NE = se_NE * se_NE + (apart_MNE * apart_MNE).sum(axis=0)
-        return np.minimum(np.maximum(mean_NE, 0.0), 1.0), np.sqrt(variance_NE)
+        return pooled(np.array(self._shares()), np.array([member.predict(features) for member in self.members_]))
 
     def _add_expert(self, features: FeatureMap, scores_N: Floats) -> None:
         for member in self.members_:
@@ -57,3 +51,11 @@ class Ensemble(Estimator):
     def _remove_expert(self, column: int) -> None:
         for member in self.members_:
             member.remove_expert(column)
+
+
+def pooled(share_M: Floats, said_M2NE: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard error (N, E) of members that say `said_M2NE`: means, then standard errors."""
+    mean_NE, se_NE = (share_M @ said_M2NE.reshape(len(share_M), -1)).reshape(said_M2NE.shape[1:])
+    apart_MNE = share_M[:, None, None] * (said_M2NE[:, 0] - mean_NE)
+    variance_NE = se_NE * se_NE + (apart_MNE * apart_MNE).sum(axis=0)
+    return np.minimum(np.maximum(mean_NE, 0.0), 1.0), np.sqrt(variance_NE)

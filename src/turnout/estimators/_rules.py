@@ -44,3 +44,19 @@ class Several:
 
     def __str__(self) -> str:
         return f"a tuple, each of its items {self.rule}"
+
+
+@dataclass(frozen=True)
+class Shares:
+    """None, or a tuple of numbers >= 0 that sum to one."""
+
+    def allows(self, value: object) -> bool:
+        if value is None:
+            return True
+        if not isinstance(value, (tuple, list)) or not value:
+            return False
+        numbers = all(isinstance(item, (int, float)) and not isinstance(item, bool) and item >= 0 for item in value)
+        return numbers and abs(sum(value) - 1.0) < 1e-6
+
+    def __str__(self) -> str:
+        return "None or a tuple of numbers >= 0 that sum to one"

@@ -8,17 +8,27 @@ from typing import ClassVar
 import numpy as np
 
 from turnout.base import Number, Rule
+from turnout.errors import ParameterError
 from turnout.estimators._contenders import nearness
 from turnout.estimators._ensemble import Ensemble
-from turnout.estimators._rules import Each
-from turnout.estimators.average import DEFAULT
+from turnout.estimators._rules import Each, Shares
 from turnout.estimators.base import Estimator
+from turnout.estimators.logistic import Logistic
+from turnout.estimators.prototype import Prototypes
+from turnout.estimators.task_mixture import TaskMixture
 from turnout.features import FeatureMap, Floats, take
 
 __all__ = ["Stack"]
 
+UNTASKED = (
+    Logistic(on=("embedding", "tfidf", "format", "length"), fewer=(("tfidf", "length"),)),
+    Logistic(on=("embedding", "arithmetic")),
+    Prototypes(),
+)
+MEMBERS = (*UNTASKED, TaskMixture())
 ROUNDS = 3  # who contends follows from the weights, which follow from who contends
 FEWEST = 10  # queries per fold below which weights are not learned
+LEAST = 0.03  # a weight below which a member is left out: it would cost time in every decision
 SUM = 1e3  # how much more the sum of the weights counts than the error, before it is made exact
 
 
@@ -28,9 +38,10 @@ class Stack(Ensemble):
     The members predict each of `folds` parts of the log from the others; the weights minimise the squared error of
     their mean in the differences between contending experts (plain squared error where no query has two observed
     experts). `even` pulls towards equal weights: 0 leaves the error alone, and a large value makes an `Average`. Then
-    every member is fitted on everything. The standard error is as in `Average`, with the learned weights.
+    every member that counts is fitted on everything. The standard error is as in `Average`, with the learned weights.
+    Given `weights`, nothing is learned: a `Router` cross-fits in any case, learns them from that, and sets them.
 
-    Limits: fitting takes about `folds` times as long as an average; the parts are drawn at random, so that
+    Limits: by itself, fitting takes about `folds` times as long as an average; the parts are drawn at random, so that
     near-duplicates in the log favour members that remember; members that are about equally good and alike gain
     nothing over their plain mean. Under 10 queries per fold the weights stay equal.
 
@@ -47,26 +58,62 @@ class Stack(Ensemble):
         "folds": Number(2, 20, integer=True),
         "even": Number(0.0, 1e6),
         "seed": Number(0, 2**32 - 1, integer=True),
+        "weights": Shares(),
     }
 
     def __init__(
-        self, members: tuple[Estimator, ...] = DEFAULT, folds: int = 3, even: float = 0.02, seed: int = 0
+        self,
+        members: tuple[Estimator, ...] = MEMBERS,
+        folds: int = 3,
+        even: float = 0.01,
+        seed: int = 0,
+        weights: tuple[float, ...] | None = None,
     ) -> None:
-        self.members, self.folds, self.even, self.seed = members, folds, even, seed
+        self.members, self.folds, self.even, self.seed, self.weights = members, folds, even, seed, weights
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        given_M = np.ones(len(self.members)) if self.weights is None else self.weights
+        used = [member for member, weight in zip(self.members, given_M, strict=False) if weight > 0]
+        return tuple(dict.fromkeys(name for member in used for name in member.signals))
+
+    def check(self) -> None:
+        """Raise ParameterError for the first parameter that breaks its rule, and for weights of another number."""
+        super().check()
+        if self.weights is not None and len(self.weights) != len(self.members):
+            raise ParameterError(f"Stack: `weights` must be one per member, {len(self.members)}, got {self.weights!r}")
 
     def _shares(self) -> list[float]:
-        shares: list[float] = self.weight_M_.tolist()
+        weight_M = self.weight_M_
+        if len(self.members_) < len(weight_M):  # members without weight were not kept
+            weight_M = weight_M[weight_M > 0]
+        shares: list[float] = weight_M.tolist()
         return shares
+
+    def learn(self, held_MNE: Floats, scores_NE: Floats, weights_NE: Floats) -> Floats:
+        """The members' weights, shape (M,), from what they say about queries that they never saw.
+
+        NaN where a member says nothing.
+        """
+        weight_M = np.full(len(held_MNE), 1.0 / len(held_MNE))
+        for _ in range(ROUNDS):
+            weight_M = _least_error(_products(held_MNE, weight_M, scores_NE, weights_NE), self.even)
+        weight_M = np.where(weight_M < LEAST, 0.0, weight_M)
+        return np.asarray(weight_M / weight_M.sum())
 
     def _fit(self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None) -> None:
         count = len(self.members)
-        self.weight_M_ = np.full(count, 1.0 / count)
-        if count > 1 and len(scores_NE) >= FEWEST * self.folds:
+        self.weight_M_: Floats = np.full(count, 1.0 / count)
+        if self.weights is not None:
+            self.weight_M_ = np.array(self.weights, dtype=np.float64)
+        elif count > 1 and len(scores_NE) >= FEWEST * self.folds:
             held_MNE = self._held_out(features, scores_NE, weights_NE, tasks)
-            for _ in range(ROUNDS):
-                products_MM = _products(held_MNE, self.weight_M_, scores_NE, weights_NE)
-                self.weight_M_ = _least_error(products_MM, self.even)
-        super()._fit(features, scores_NE, weights_NE, tasks)
+            self.weight_M_ = self.learn(held_MNE, scores_NE, weights_NE)
+        self.members_ = tuple(
+            member.clone().fit(features, scores_NE, weights_NE=weights_NE, tasks=tasks)
+            for member, weight in zip(self.members, self.weight_M_, strict=True)
+            if weight > 0
+        )
 
     def _held_out(
         self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None

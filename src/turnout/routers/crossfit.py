@@ -6,13 +6,15 @@ Shape letters: N queries, E experts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from turnout.errors import ParameterError
+from turnout.estimators._ensemble import pooled
 from turnout.estimators.base import Estimator
+from turnout.estimators.stack import Stack
 from turnout.features import take
 from turnout.policies.base import Policy
 from turnout.routers.calibration import Calibration
@@ -26,13 +28,17 @@ Columns = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class CrossFit:
-    """Held-out predictions: `raw` as estimated, `quality` calibrated on the other folds, with standard errors."""
+    """Held-out predictions: `raw` as estimated, `quality` calibrated on the other folds, with standard errors.
+
+    `weights` are those that a stack's members get from all folds, None for other estimators.
+    """
 
     fold_N: NDArray[np.int64]
     raw_NE: Array
     quality_NE: Array
     se_NE: Array
     calibration: Calibration
+    weights: tuple[float, ...] | None = None
 
 
 def cross_fit(estimator: Estimator, evidence: Evidence, folds: int, seed: int) -> CrossFit | None:
@@ -41,11 +47,30 @@ def cross_fit(estimator: Estimator, evidence: Evidence, folds: int, seed: int) -
     if groups < 2:
         return None
     fold_N = group_folds(evidence.groups_N, min(folds, groups), seed)
+    if isinstance(estimator, Stack) and estimator.weights is None:
+        return _stacked(estimator, evidence, fold_N)
+    return calibrated(fold_N, *_over_folds(estimator, evidence, fold_N), evidence)
+
+
+def _stacked(stack: Stack, evidence: Evidence, fold_N: NDArray[np.int64]) -> CrossFit:
+    """The members are held out one by one; each fold takes the weights that the other folds teach."""
+    said_M2NE = np.stack([_over_folds(member, evidence, fold_N) for member in stack.members])
+    scores_NE, weights_NE = evidence.scores_NE, evidence.weights_NE
+    raw_NE, se_NE = np.empty_like(scores_NE), np.empty_like(scores_NE)
+    for fold in range(int(fold_N.max()) + 1):
+        test_N = fold_N == fold
+        weight_M = stack.learn(said_M2NE[:, 0, ~test_N], scores_NE[~test_N], weights_NE[~test_N])
+        raw_NE[test_N], se_NE[test_N] = pooled(weight_M, said_M2NE[:, :, test_N])
+    weight_M = stack.learn(said_M2NE[:, 0], scores_NE, weights_NE)
+    return replace(calibrated(fold_N, raw_NE, se_NE, evidence), weights=tuple(weight_M.tolist()))
+
+
+def _over_folds(estimator: Estimator, evidence: Evidence, fold_N: NDArray[np.int64]) -> tuple[Array, Array]:
     raw_NE, se_NE = np.empty_like(evidence.scores_NE), np.empty_like(evidence.scores_NE)
     for fold in range(int(fold_N.max()) + 1):
         test_N = fold_N == fold
         raw_NE[test_N], se_NE[test_N] = held_out(estimator, evidence, np.flatnonzero(~test_N), np.flatnonzero(test_N))
-    return calibrated(fold_N, raw_NE, se_NE, evidence)
+    return raw_NE, se_NE
 
 
 def calibrated(fold_N: NDArray[np.int64], raw_NE: Array, se_NE: Array, evidence: Evidence) -> CrossFit:

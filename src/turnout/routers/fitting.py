@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from turnout import __version__, registry
 from turnout.errors import LogError, UnknownNameError
 from turnout.estimators.base import Estimator
+from turnout.estimators.stack import MEMBERS, UNTASKED, Stack
 from turnout.policies.base import Policy
 from turnout.prices import CostModel
 from turnout.routers.calibration import Calibration
@@ -54,6 +55,8 @@ def fit_decisions(
     found = cross_fit(estimator, evidence, folds, seed) if known is None else known
     if found is None:
         return _without_evidence(evidence, policy, cost_NE, guard, baseline)
+    if isinstance(estimator, Stack) and found.weights is not None:
+        estimator.weights = found.weights
     if watch is not None:
         watch(found)
     policy.fit(found.quality_NE, cost_NE)
@@ -177,17 +180,21 @@ def default_policy() -> Policy:
 
 
 def default_estimator(log: OutcomeLog) -> Estimator:
-    """The average over all signals; on a log without text, over the signals that it stores. Raises LogError."""
+    """A stack over all signals, and over tasks where the log names several. Raises LogError.
+
+    On a log without text, it reads the signals that the log stores.
+    """
     if log.has_text:
-        made: Estimator = registry.create("estimator", "average")
-        return made
+        members = MEMBERS if len(set(log.tasks or ())) > 1 else UNTASKED
+        made: Estimator = registry.create("estimator", "stack", members=members)
+        return made.clone()
     stored = tuple(log.signals())
     if not stored:
         raise LogError(
             "the log has neither prompts nor stored signals (`signal.<name>`); nothing can tell queries apart"
         )
-    members = [registry.create("estimator", "ridge", on=stored)]
+    parts = [registry.create("estimator", "ridge", on=stored)]
     if "embedding" in stored:
-        members.append(registry.create("estimator", "prototype"))
-    average: Estimator = registry.create("estimator", "average", members=tuple(members))
+        parts.append(registry.create("estimator", "prototype"))
+    average: Estimator = registry.create("estimator", "average", members=tuple(parts))
     return average

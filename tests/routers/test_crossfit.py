@@ -1,0 +1,73 @@
+"""Held-out predictions; a stack takes its weights from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from turnout import registry
+from turnout.estimators.constant import Constant
+from turnout.estimators.ridge import Ridge
+from turnout.estimators.stack import MEMBERS, UNTASKED, Stack
+from turnout.outcomes import OutcomeLog
+from turnout.routers import Router
+from turnout.routers.crossfit import cross_fit
+from turnout.routers.evidence import gather
+from turnout.routers.fitting import default_estimator
+
+
+class Counted(Ridge):
+    """Counts its fits."""
+
+    fits = 0
+
+    def _fit(self, *arguments: Any) -> None:
+        Counted.fits += 1
+        super()._fit(*arguments)
+
+
+def test_a_stack_is_cross_fitted_once_per_fold_and_gets_weights(make_log):
+    evidence, _ = gather(make_log(200), ("format",), {})
+    Counted.fits = 0
+    stack = Stack((Constant(), Counted(on=("format",))), even=0.0)
+    found = cross_fit(stack, evidence, folds=4, seed=0)
+    assert Counted.fits == 4
+    assert found.weights == pytest.approx((0.0, 1.0), abs=0.1)
+    alone = cross_fit(Ridge(on=("format",)), evidence, folds=4, seed=0)
+    assert np.corrcoef(found.raw_NE.ravel(), alone.raw_NE.ravel())[0, 1] > 0.99
+    assert alone.weights is None
+
+
+def test_a_fold_does_not_teach_its_own_weights(make_log):
+    """Were they learned on all rows, the held-out figures would flatter the stack."""
+    evidence, _ = gather(make_log(120, gain=0.0), ("format",), {})
+    stack = Stack((Constant(), Ridge(on=("format",), penalty=0.01)), even=0.0)
+    found = cross_fit(stack, evidence, folds=4, seed=0)
+    said_M2NE = [cross_fit(member, evidence, folds=4, seed=0).raw_NE for member in stack.members]
+    for fold in range(4):
+        out_N = found.fold_N != fold
+        weight_M = stack.learn(np.stack(said_M2NE)[:, out_N], evidence.scores_NE[out_N], evidence.weights_NE[out_N])
+        mixed_NE = np.tensordot(weight_M, np.stack(said_M2NE)[:, ~out_N], 1)
+        assert found.raw_NE[~out_N] == pytest.approx(np.clip(mixed_NE, 0, 1))
+
+
+def test_a_fitted_router_keeps_the_weights_and_skips_what_has_none(make_log, tmp_path):
+    stack = Stack((Constant(), Ridge(on=("format",)), Ridge(on=("length",), penalty=1e9)), even=0.0)
+    router = Router.fit(make_log(300), estimator=stack)
+    assert stack.weights is None  # the caller's own stays as it was
+    assert router.estimator.weights[1] > 0.8
+    assert "length" not in router.signal_names or router.estimator.weights[2] > 0
+    router.save(tmp_path / "router")
+    texts = ["1 + 2 =", "Tell me about bake?"]
+    assert np.array_equal(Router.load(tmp_path / "router").predict(texts)[0], router.predict(texts)[0])
+
+
+def test_the_default_reads_tasks_where_there_are_several(make_log):
+    log = make_log(60)
+    assert default_estimator(log).params()["members"][-1].name == "task_mixture"
+    assert len(default_estimator(log).members) == len(MEMBERS)
+    one = OutcomeLog.from_arrays(log.texts, log.experts, log.matrix(), tasks=["same"] * len(log))
+    assert len(default_estimator(one).members) == len(UNTASKED)
+    assert default_estimator(one).name in registry.names("estimator")
