@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from turnout import registry
-from turnout.errors import LogError
+from turnout.errors import ConfigError, LogError
+from turnout.systems._assignment import assign
 from turnout.systems._compare import Arena
+from turnout.systems._flags import billions, flags, penalty
 from turnout.systems._frontier import thrifty
 from turnout.systems._retrieval import Corpus, corpora, searched
 from turnout.systems.base import Figures, Run
@@ -106,3 +108,27 @@ def test_pairs_are_measured_on_the_published_table(name: str, shared_data: Path)
     assert isinstance(found, Figures)
     assert found.metric == "APGR"
     assert {"prompt length", "random", name} == {str(row["name"]) for row in found.rows}
+
+
+def test_the_integer_programme_keeps_its_budget_and_beats_every_other_map() -> None:
+    from itertools import product
+
+    rng = np.random.default_rng(0)
+    value_KE, spend_KE, weight_K = rng.uniform(size=(4, 3)), rng.uniform(size=(4, 3)), np.full(4, 0.25)
+    chosen_K = assign(value_KE, spend_KE, weight_K, 0.4)
+    worth, rows = {}, np.arange(4)
+    for other in product(range(3), repeat=4):
+        if weight_K @ spend_KE[rows, other] <= 0.4:
+            worth[other] = weight_K @ value_KE[rows, other]
+    assert weight_K @ spend_KE[rows, chosen_K] <= 0.4
+    assert worth[tuple(chosen_K.tolist())] == pytest.approx(max(worth.values()))
+    with pytest.raises(ConfigError, match="at least"):
+        assign(value_KE, spend_KE, weight_K, 0.01)
+
+
+def test_flags_add_up_and_sizes_are_read_from_names() -> None:
+    text, wanted = flags("[flag: Cheapest] [Flag: smallest model] go")
+    assert (text, wanted) == ("go", {"price": 1.0, "size": 1.0})
+    lost_E = penalty(wanted, ["a-7b", "b-70b-v1", "nameless"], np.array([1.0, 3.0, 2.0]))
+    assert lost_E.tolist() == [0.0, 2.0, 1.5]
+    assert np.isnan(billions("gpt-4"))
