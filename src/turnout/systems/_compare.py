@@ -58,9 +58,13 @@ class Arena:
 
     def chosen(self, choose: Callable[[Index, Index], Index], splits: Sequence[tuple[Index, Index]]) -> Floats:
         """What a rule's choices earn."""
+        return self.replayed([(test_I, choose(train_I, test_I)) for train_I, test_I in splits])
+
+    def replayed(self, tests: Sequence[tuple[Index, Index]]) -> Floats:
+        """What choices made on test rows earn, mean over the times a query is tested, (N,)."""
         total_N, times_N = np.zeros(len(self.score_NE)), np.zeros(len(self.score_NE))
-        for train_I, test_I in splits:
-            total_N[test_I] += metrics.chosen(self.score_NE[test_I], choose(train_I, test_I))
+        for test_I, chosen_I in tests:
+            total_N[test_I] += metrics.chosen(self.score_NE[test_I], chosen_I)
             times_N[test_I] += 1
         return total_N / np.maximum(times_N, 1)
 

@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 
 from turnout import registry
 from turnout.errors import LogError
+from turnout.estimators.base import Estimator
 from turnout.evaluation import datasets
 from turnout.features import Floats
+from turnout.systems._compare import Arena
+from turnout.systems.base import Figures, Run
 
 RETRIEVERS = ("bm25", "two rounds", "dense", "hybrid")
 DEPTH = 10
@@ -225,3 +228,34 @@ def _dialogues(path: Path) -> list[Corpus]:
             Corpus(f"locomo {number}", "locomo", texts, [question for question, _ in asked], [r for _, r in asked])
         )
     return found
+
+
+def judged(run: Run, rivals: Mapping[str, Estimator], unseen: Sequence[str] = ()) -> Figures:
+    """nDCG@10 of estimators that choose a retriever, five-fold, the first as the headline.
+
+    Those named in `unseen` are also measured on families of collections that they were not fitted on.
+    """
+    found = searched(corpora(run.data))
+    arena = Arena.of(found.queries, found.features, found.score_QE, found.families)
+    splits = arena.splits(run.seeds)
+    values = {}
+    for done, (name, estimator) in enumerate(rivals.items(), start=1):
+        values[name] = arena.routed(estimator, splits)
+        if run.tick:
+            run.tick(done, len(rivals))
+    away = arena.without_each_task()
+    for name in unseen:
+        values[f"{name}, collection family unseen"] = arena.routed(rivals[name], away)
+    values |= {**arena.baselines(splits), "best single, family unseen": arena.baselines(away)["best single"]}
+    values |= {f"always {name}": found.score_QE[:, place] for place, name in enumerate(RETRIEVERS)}
+    first = values[next(iter(rivals))]
+    names = ", ".join(f"{found.families.count(family):,} of {family}" for family in dict.fromkeys(found.families))
+    return Figures(
+        table="cranfield and locomo",
+        protocol=f"five folds by groups of near-duplicates, {len(run.seeds)} seeds; queries: {names}",
+        metric="nDCG@10",
+        value=arena.mean(first),
+        gain=arena.gain(first, values["best single"]),
+        against="best single",
+        rows=arena.rows(values, "nDCG@10", "best single"),
+    )
