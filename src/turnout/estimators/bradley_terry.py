@@ -63,6 +63,8 @@ class BradleyTerry(Estimator):
         self.score_NE_ = np.where(weights_NE > 0, scores_NE, 0.0).astype(np.float32)
         self.added_: tuple[dict[str, Floats], ...] = ()
         self.shown_ = np.arange(scores_NE.shape[1])
+        self.usual_E_ = np.zeros(scores_NE.shape[1])  # where Newton's method begins: near the ratings of all queries
+        self.usual_E_ = self._rated(np.full((1, len(scores_NE)), 1.0 / len(scores_NE), np.float32))[0]
         rows_M = np.random.default_rng(self.seed).permutation(len(scores_NE))[:SAMPLE]
         rating_ME = np.concatenate(
             [
@@ -96,7 +98,7 @@ class BradleyTerry(Estimator):
         experts = self.score_NE_.shape[1]
         count_BEE, ahead_BEE = self._compared(weight_BN)
         won_BE = (0.5 * (count_BEE + ahead_BEE)).sum(axis=2)
-        rating_BE = np.zeros((len(weight_BN), experts))
+        rating_BE = np.tile(self.usual_E_, (len(weight_BN), 1))
         diagonal = np.arange(experts)
         for _ in range(STEPS):
             chance_BEE = 0.5 + 0.5 * np.tanh(0.5 * (rating_BE[:, :, None] - rating_BE[:, None, :]))

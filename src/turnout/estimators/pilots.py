@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -85,10 +86,22 @@ class Pilots(Estimator):
         return k_means(x_MD, min(self.each, len(x_MD)), self.seed)
 
     def _ratings(self, x_ND: Floats) -> Floats:
-        ends = np.cumsum([len(pilots_PD) for pilots_PD in self.pilots_])[:-1]
-        similar_NP = x_ND @ np.concatenate(self.pilots_).T
-        nearest = [part.max(axis=1, initial=NOWHERE) for part in np.split(similar_NP, ends, axis=1)]
-        return np.stack(nearest, axis=1).astype(np.float64)
+        fast = self._prepared()
+        rating_NE = np.full((len(x_ND), len(self.pilots_)), NOWHERE)
+        if len(fast.known_K):
+            rating_NE[:, fast.known_K] = np.maximum.reduceat(x_ND @ fast.pilots_DP, fast.starts_K, axis=1)
+        return rating_NE
+
+    def _prepared(self) -> _Prepared:
+        """All pilots side by side; derived once per set of experts, never saved."""
+        cached: _Prepared | None = self.__dict__.get("_cache")
+        if cached is None or cached.source is not self.pilots_:
+            sizes_E = np.array([len(pilots_PD) for pilots_PD in self.pilots_])
+            known_K = np.flatnonzero(sizes_E)
+            starts_K = (np.cumsum(sizes_E) - sizes_E)[known_K]
+            pilots_DP = np.ascontiguousarray(np.concatenate(self.pilots_).T)
+            cached = self._cache = _Prepared(self.pilots_, pilots_DP, known_K, starts_K)
+        return cached
 
     def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
         return Levels(*self.levels_).apply(self._ratings(self._unit(features)))
@@ -106,3 +119,13 @@ class Pilots(Estimator):
         self.pilots_ = tuple(pilots_PD for place, pilots_PD in enumerate(self.pilots_) if place != column)
         kept_E = np.delete(np.arange(len(self.levels_[0])), column)
         self.levels_ = Levels(*self.levels_).take(kept_E).parts()
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """Pilots of all experts in P columns, the K experts that have any, and where each one's begin."""
+
+    source: tuple[Floats, ...]
+    pilots_DP: Floats
+    known_K: NDArray[np.intp]
+    starts_K: NDArray[np.intp]
