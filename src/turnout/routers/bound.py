@@ -81,6 +81,7 @@ class Bound:
         self._prompt_rates = tuple(self._of_pool(self._costs.prompt_rates[None])[0])
         self.reason = "unfitted" if not self.fitted else "abstained" if router.guard.abstains else "routed"
         self._contexts = tuple(arm.limits.context for arm in self.arms)
+        self._least_context = min((c for c in self._contexts if c is not None), default=float("inf"))
         self._features = tuple(arm.limits.features for arm in self.arms)
         self._all = tuple(range(len(self.arms)))
         self._true = (True,) * len(self.arms)
@@ -183,7 +184,8 @@ class Bound:
     ) -> Decision:
         eligible, refusals = self._eligible(request)
         objective, cost = row.objective, row.cost
-        order = sorted(eligible, key=lambda i: (-objective[i], cost[i], i))
+        order = sorted(eligible, key=cost.__getitem__)  # two stable sorts: ties go to the cheaper, the earlier
+        order.sort(key=objective.__getitem__, reverse=True)
         chosen, reason, propensity = order[0], "abstained" if row.held else self.reason, 1.0
         if len(eligible) == 1:
             reason = "only"
@@ -228,6 +230,8 @@ class Bound:
         refusals: dict[str, str] = {}
         needs, allow, deny = request.needs, request.allow, request.deny
         tokens = request.prompt_tokens + (request.max_tokens or 0)
+        if tokens <= self._least_context and allow is None and not deny and not needs:
+            return self._all, refusals
         for i, context in enumerate(self._contexts):
             expert = self.experts[i]
             if allow is not None and expert not in allow:

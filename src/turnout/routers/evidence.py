@@ -94,6 +94,8 @@ class Evidence:
 
 def _fill(observed_NE: Array, propensity_NE: Array | None, predicted_NE: Array) -> Array:
     rows = len(observed_NE)
+    if propensity_NE is None and np.isfinite(observed_NE).all():
+        return np.asarray(observed_NE)
     if propensity_NE is not None:
         weight_E = np.where(np.isfinite(observed_NE), 1.0 / propensity_NE, 0.0).mean(axis=0)
         propensity_NE = propensity_NE * np.where(weight_E > 0, weight_E, 1.0)

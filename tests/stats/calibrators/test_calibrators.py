@@ -138,3 +138,17 @@ def test_calibration_error() -> None:
     assert expected_calibration_error(predicted, scores) == pytest.approx((0.05 + abs(1.9 - 1.0)) / 3)
     assert np.isnan(expected_calibration_error(np.array([np.nan]), np.array([1.0])))
     assert expected_calibration_error(np.array([1.0, 0.0]), np.array([1.0, 0.0])) == 0.0
+
+
+def test_isotonic_regression_of_many_predictions_pools_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    from turnout.stats.calibrators import isotonic
+
+    random = np.random.default_rng(0)
+    predicted_N = random.random(4000)
+    scores_N = (random.random(4000) < predicted_N**2) * 1.0
+    fine = isotonic.Isotonic().fit(predicted_N, scores_N)
+    monkeypatch.setattr(isotonic, "MOST", 500)
+    coarse = isotonic.Isotonic().fit(predicted_N, scores_N)
+    grid = np.linspace(0.05, 0.95, 50)
+    assert len(coarse.x_) <= 500
+    assert np.abs(fine.apply(grid) - coarse.apply(grid)).max() < 0.02

@@ -12,6 +12,8 @@ from turnout.stats.calibrators.base import Calibrator
 
 __all__ = ["Isotonic"]
 
+MOST = 20_000  # distinct predictions
+
 
 class Isotonic(Calibrator):
     """The non-decreasing step fit of least weighted squares, interpolated linearly between its knots.
@@ -29,6 +31,10 @@ class Isotonic(Calibrator):
 
     def _fit(self, predicted_N: Floats, scores_N: Floats, weights_N: Floats) -> None:
         x_K, at_N = np.unique(predicted_N, return_inverse=True)
+        if len(x_K) > MOST:  # neighbours share a knot; finer steps are noise, and pooling is a Python loop
+            place_K = np.arange(len(x_K)) * MOST // len(x_K)
+            x_K = np.bincount(place_K, weights=x_K) / np.bincount(place_K)
+            at_N = place_K[at_N]
         weight_K = np.bincount(at_N, weights=weights_N).astype(np.float64)
         mean_K = np.bincount(at_N, weights=weights_N * scores_N) / weight_K
         y_K = pool_adjacent_violators(mean_K, weight_K)
