@@ -147,7 +147,7 @@ def test_any_json(name: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("depth", [300, 950, 4000, 60_000])
+@pytest.mark.parametrize("depth", [950, 20_000])
 def test_deep_values_at_every_place(name: str, depth: int, tmp_path: Path) -> None:
     made = registry.get("importer", name)()
     sample = made.write_sample(tmp_path)

@@ -17,6 +17,13 @@ from turnout.outcomes import OutcomeLog
 from turnout.outcomes.schema import REPEATS
 
 _COUNTS, _NUMBERS = ("prompt_tokens", "completion_tokens"), ("cost", "latency", "energy")
+_TYPES: Mapping[str, Any] = {
+    "query_id": pl.String,
+    "expert": pl.String,
+    "score": pl.Float64,
+    "response": pl.String,
+    **dict.fromkeys((*_NUMBERS, *_COUNTS), pl.Float64),
+}
 _LARGEST_COUNT = 2**53
 _ROUNDING = 1e-3  # of the range: sums of probabilities end a little outside
 
@@ -55,7 +62,8 @@ class Rows:
         self.scale = scale
         self._prices = _read_prices(prices) if prices else {}
         self._queries: dict[str, dict[str, str | None]] = {}
-        self._cells: list[dict[str, Any]] = []
+        self._columns: dict[str, list[Any]] = {name: [] for name in _TYPES}
+        self._kept = 0
         self._seen: dict[tuple[str, str, str], float] = {}
         self._dropped: Counter[str] = Counter()
         self._ignored: Counter[str] = Counter()
@@ -98,19 +106,21 @@ class Rows:
         if earlier != value:
             got = f"a second row for {name!r} on query {query_id!r} scores {value:g}, an earlier one {earlier:g}"
             raise LogError(f"{where}: {got}; remove one of them")
-        if len(self._seen) == len(self._cells):
+        if len(self._seen) == self._kept:
             self.drop("repeats an earlier row")
             return
         self._query(query_id, prompt=prompt, task=task, target=target)
         numbers = {key: self._number(key, measured.get(key)) for key in (*_NUMBERS, *_COUNTS)}
         numbers["cost"] = self._cost(name, numbers) if numbers["cost"] is None else numbers["cost"]
         text = clean(response) if isinstance(response, str) else None
-        self._cells.append({"query_id": query_id, "expert": name, "score": value, "response": text, **numbers})
+        self._kept += 1
+        for key, each in {"query_id": query_id, "expert": name, "score": value, "response": text, **numbers}.items():
+            self._columns[key].append(each)
 
     def finish(self, source: str, lost: str) -> tuple[OutcomeLog, ImportReport]:
         """The log and its report. Raises LogError where no row is left."""
-        read = len(self._cells) + self._dropped.total()
-        if not self._cells:
+        read = self._kept + self._dropped.total()
+        if not self._kept:
             why = ", ".join(f"{count:,} × {reason}" for reason, count in self._dropped.items())
             raise LogError(f"{source}: no outcomes for a log; rows read: {read}{f' ({why})' if why else ''}")
         outcomes = self._outcomes()
@@ -119,7 +129,7 @@ class Rows:
             format=self.format,
             source=source,
             read=read,
-            kept=len(self._cells),
+            kept=self._kept,
             dropped=dict(self._dropped),
             queries=len(log),
             experts=len(log.experts),
@@ -169,9 +179,7 @@ class Rows:
         return sum(each * (count or 0) for each, count in zip(price, tokens, strict=True)) / 1e6
 
     def _outcomes(self) -> pl.DataFrame:
-        types: dict[str, Any] = {"query_id": pl.String, "expert": pl.String, "score": pl.Float64}
-        types |= dict.fromkeys(_NUMBERS, pl.Float64) | dict.fromkeys(_COUNTS, pl.Float64) | {"response": pl.String}
-        frame = pl.DataFrame(self._cells, schema=types)
+        frame = pl.DataFrame(self._columns, schema=_TYPES)
         means = [pl.col(name).mean() for name in _NUMBERS]
         counts = [pl.col(name).mean().round().cast(pl.Int64) for name in _COUNTS]
         repeats = pl.when(pl.len() > 1).then(pl.col("score").implode()).alias(REPEATS)
