@@ -24,7 +24,8 @@ def loss_and_slope(
 
     "bce": cross-entropy of σ(rating) with the score. "pair": cross-entropy of σ(r_i − r_j) with ½ + ½ (s_i − s_j) over
     pairs of observed experts. "soft": of softmax(r) with softmax(s / temperature). "contrast": of each of the best
-    experts against the worst ones, ratings over `temperature` (RouterDC's sample–LLM loss).
+    experts against the worst ones, ratings over `temperature` (RouterDC's sample–LLM loss); of equal scores on a query
+    that of the expert with the better mean is the better.
 
     >>> loss, slope_NE = loss_and_slope("bce", np.zeros((1, 2)), np.array([[1.0, 0.0]]), np.ones((1, 2)), 1.0)
     >>> round(loss, 3), slope_NE.tolist()
@@ -69,7 +70,10 @@ def _soft(rating_NE: Floats, scores_NE: Floats, weights_NE: Floats, temperature:
 def _contrast(rating_NE: Floats, scores_NE: Floats, weights_NE: Floats, temperature: float) -> tuple[float, Floats]:
     rows, experts = rating_NE.shape
     seen_NE = weights_NE > 0
-    known_NE = np.where(seen_NE, scores_NE, np.nan)
+    usual_E = (weights_NE * scores_NE).sum(axis=0) / np.maximum(weights_NE.sum(axis=0), 1e-12)
+    known_NE = np.where(
+        seen_NE, scores_NE + 1e-6 * usual_E, np.nan
+    )  # of equal scores the better expert's is the better
     order_NE = np.argsort(-known_NE, axis=1, kind="stable")  # NaN sorts last
     worst_NE = np.zeros_like(seen_NE)
     last_NK = np.argsort(known_NE, axis=1, kind="stable")[:, :LAST]
