@@ -81,6 +81,15 @@ def test_llmrouter_keeps_repeats_and_drops_what_failed(write: Write) -> None:
     assert (report.repeated, report.ignored) == (1, {"completion_tokens": 1})
 
 
+def test_half_characters_in_names_do_no_harm(write: Write) -> None:
+    row = {"task_name": "t\ud800", "query": "q\udfff", "model_name": "m\ud800", "performance": 1}
+    log, _ = load(write("r.jsonl", [row]))
+    assert (log.tasks, log.texts, log.experts) == (["t�"], ["q�"], ("m�",))
+    entry = {"instruction": "i", "output_2": "o", "generator_2": "m", "annotator": "j\ud800", "preference": 1}
+    _, report = load(write("a.json", [entry]))
+    assert report.notes == ("judged by j� against a baseline",)
+
+
 def test_prices_make_costs_of_tokens(write: Write) -> None:
     base = {"query": "q?", "performance": 1, "prompt_tokens": 1_000_000, "completion_tokens": 500_000}
     file = write("r.jsonl", [{**base, "model_name": name} for name in "ab"])

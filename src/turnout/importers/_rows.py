@@ -75,7 +75,7 @@ class Rows:
 
     def note(self, text: str) -> None:
         """Something the user should know, said once."""
-        self._notes[text] = None
+        self._notes[clean(text)] = None
 
     def add(
         self,

@@ -76,7 +76,7 @@ class LLMRouter(Importer):
             if isinstance(answer, str) and answer.startswith(("ERROR", "API Error")):
                 rows.drop("the expert did not answer")
                 continue
-            digest = hashlib.sha256(f"{task}\0{clean(query)}".encode()).hexdigest()[:16]
+            digest = hashlib.sha256(clean(f"{task}\0{query}").encode()).hexdigest()[:16]
             rows.add(
                 where,
                 query_id=f"{task}/{digest}" if task else digest,
