@@ -24,6 +24,7 @@ ROOMS = {
     "calibrator": "turnout.stats.calibrators",
     "grader": "turnout.collect.graders",
     "importer": "turnout.importers",
+    "mode": "turnout.modes",
     "system": "turnout.systems",
 }
 
