@@ -14,7 +14,8 @@ FEATURES = frozenset({"response_format", "logprobs", "prefill"})
 DIRECT = How()
 STEPS = How(
     name="steps",
-    suffix="\n\nThink step by step, briefly. Then end with a line that says only: Answer: <final answer>",
+    suffix="\n\nReason step by step before you answer. Write the steps first. "
+    'Put the result on the last line, after "Answer:".',
 )
 
 
