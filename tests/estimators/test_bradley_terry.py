@@ -63,3 +63,13 @@ def test_removed_experts_remain_opponents_and_newcomers_are_rated_against_them()
     made = BradleyTerry("x", gamma=1.0, level="rating").fit({"x": x_ND}, full_NE)
     made.remove_expert(3).add_expert({"x": x_ND}, np.ones(2000))
     assert made._every(x_ND[:1])[0].argmax() == 4
+
+
+def test_hundreds_of_experts_are_rated_a_few_queries_at_a_time() -> None:
+    rng = np.random.default_rng(0)
+    x_ND, strength_E = rng.normal(size=(60, 3)).astype(np.float32), np.linspace(0.1, 0.9, 300)
+    scores_NE = np.clip(strength_E + 0.05 * rng.normal(size=(60, 300)), 0, 1)
+    scores_NE[0, 0] = np.nan
+    made = BradleyTerry("x").fit({"x": x_ND}, scores_NE)
+    assert made._chunk() < 60
+    assert np.corrcoef(made.predict({"x": x_ND})[0].mean(axis=0), strength_E)[0, 1] > 0.98

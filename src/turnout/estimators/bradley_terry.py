@@ -17,7 +17,7 @@ from turnout.features import FeatureMap, Floats
 
 __all__ = ["BradleyTerry"]
 
-CHUNK = 256  # queries rated at once
+CHUNK, PAIRS = 256, 4_000_000  # queries, and pairs of experts over all of them, that are rated at once
 SAMPLE = 1000  # logged queries, at most, that tell how ratings turn into scores
 STEPS, FURTHEST = 6, 2.0  # Newton steps per query, and how far one may go
 RIDGE = 0.01  # holds ratings near 0, in units of one comparison of weight one
@@ -69,10 +69,15 @@ class BradleyTerry(Estimator):
         rating_ME = np.concatenate(
             [
                 self._rated(self._weighted(self.x_ND_[part], self.x_ND_, apart=part))
-                for part in np.split(rows_M, range(CHUNK, len(rows_M), CHUNK))
+                for part in np.split(rows_M, range(self._chunk(), len(rows_M), self._chunk()))
             ]
         )
         self.levels_ = Levels.fit(rating_ME, *_complete(scores_NE, weights_NE, rows_M), self.level).parts()
+
+    def _chunk(self) -> int:
+        """Queries rated at once."""
+        experts = self.score_NE_.shape[1]
+        return max(1, min(CHUNK, PAIRS // (experts * experts)))
 
     def _unit(self, features: FeatureMap) -> Floats:
         x_ND = dense(features[self.signal], self.signal)
@@ -117,11 +122,11 @@ class BradleyTerry(Estimator):
         if np.ptp(self.root_NE_) == 0:  # all observed alike: weighted means say it all
             mean_BE = (weight_BN @ self.score_NE_).astype(np.float64)
             return np.ones((len(mean_BE), experts, experts)), mean_BE[:, :, None] - mean_BE[:, None, :]
-        shape = (len(weight_BN), experts, experts)
-        both_NF = np.einsum("ni,nj->nij", self.root_NE_, self.root_NE_).reshape(len(self.root_NE_), -1)
-        mine_NF = np.einsum("ni,nj->nij", self.root_NE_ * self.score_NE_, self.root_NE_).reshape(both_NF.shape)
-        mine_BEE = (weight_BN @ mine_NF).astype(np.float64).reshape(shape)
-        return (weight_BN @ both_NF).astype(np.float64).reshape(shape), mine_BEE - mine_BEE.transpose(0, 2, 1)
+        both_BEE, mine_BEE = np.zeros((2, len(weight_BN), experts, experts))
+        for i, root_N in enumerate(self.root_NE_.T):  # one expert at a time: all pairs of every query may be too many
+            paired_NE = root_N[:, None] * self.root_NE_
+            both_BEE[:, i], mine_BEE[:, i] = weight_BN @ paired_NE, weight_BN @ (self.score_NE_[:, [i]] * paired_NE)
+        return both_BEE, mine_BEE - mine_BEE.transpose(0, 2, 1)
 
     def _against(self, x_BD: Floats, base_BE: Floats, one: dict[str, Floats]) -> Floats:
         """A newcomer's ratings, (B, 1), against the others' fixed ones."""
@@ -137,7 +142,8 @@ class BradleyTerry(Estimator):
 
     def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
         x_ND = self._unit(features)
-        parts = [self._every(x_ND[start : start + CHUNK]) for start in range(0, max(len(x_ND), 1), CHUNK)]
+        chunk = self._chunk()
+        parts = [self._every(x_ND[start : start + chunk]) for start in range(0, max(len(x_ND), 1), chunk)]
         rating_NE = np.concatenate(parts)
         return Levels(*self.levels_).take(self.shown_).apply(rating_NE[:, self.shown_])
 
