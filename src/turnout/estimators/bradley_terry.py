@@ -77,7 +77,7 @@ class BradleyTerry(Estimator):
     def _chunk(self) -> int:
         """Queries rated at once."""
         experts = self.score_NE_.shape[1]
-        return max(1, min(CHUNK, PAIRS // (experts * experts)))
+        return max(1, min(CHUNK, PAIRS // int(experts * experts)))
 
     def _unit(self, features: FeatureMap) -> Floats:
         x_ND = dense(features[self.signal], self.signal)
