@@ -171,3 +171,12 @@ def test_route_is_reproducible_across_batches(fitted: Path) -> None:
     assert call("route", fitted, "--explore", "0.5", stdin=stdin).stdout == one
     assert len(one.splitlines()) == 300
     assert {json.loads(line)["expert"] for line in one.splitlines()} == {"sums", "words"}
+
+
+def test_engines_other_than_local_fit_ridge_by_chunks(log: Path, tmp_path: Path) -> None:
+    words = ["fit", str(log), "--out", str(tmp_path / "r"), "--estimator", "ridge", "--engine", "chunks", "--json"]
+    done = RUN.invoke(build(), words)
+    assert done.exit_code == 0, done.output
+    assert "Ridge" in json.loads(done.stdout)["estimator"]
+    refused = RUN.invoke(build(), [*words, "--smooth"])
+    assert "--engine local" in str(refused.exception)

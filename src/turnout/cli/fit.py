@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from turnout.estimators.base import Estimator
     from turnout.outcomes import OutcomeLog
     from turnout.policies.base import Policy
     from turnout.routers import Router
@@ -40,6 +41,9 @@ def command(
     smooth: Annotated[
         bool, typer.Option("--smooth", help="Average signals over views of a text: fewer flips, more time.")
     ] = False,
+    engine: Annotated[
+        str, typer.Option(help="`local`; for logs too large for the memory `chunks`, or `ray` on a cluster (ridge).")
+    ] = "local",
     guard: Annotated[bool, typer.Option(help="Abstain to the best single expert where no gain is shown.")] = True,
     keep_text: Annotated[bool, typer.Option(help="Keep excerpts of 500 queries for explanations.")] = True,
     seed: Annotated[int, typer.Option(help="The same log and seed make the same router.")] = 0,
@@ -53,24 +57,21 @@ def command(
     from turnout import registry
     from turnout.cli._output import emit
     from turnout.outcomes import OutcomeLog
-    from turnout.routers import Router
-    from turnout.routers.fitting import default_estimator
-    from turnout.routers.smoothing import smoothed_signals
 
     read = OutcomeLog.read(log)
     known = known_arms(arms)
     chosen = _policy(
         read, known, {"save": save, "budget": budget, "lam": lam, "strong-share": strong_share, "floor": floor}, policy
     )
-    chosen_estimator = registry.create("estimator", estimator) if estimator else default_estimator(read)
-    router = Router.fit(
+    router = _fitted(
         read,
+        engine,
+        estimator=registry.create("estimator", estimator) if estimator else None,
+        regions=int(regions) if regions and regions.isdecimal() else regions,
+        smooth=smooth,
         arms=known,
-        estimator=chosen_estimator,
-        signals=smoothed_signals(read, chosen_estimator) if smooth else None,
         policy=chosen,
         guard=guard,
-        regions=int(regions) if regions and regions.isdecimal() else regions,
         seed=seed,
         keep_text=keep_text,
     )
@@ -117,6 +118,31 @@ def _policy(log: OutcomeLog, arms: list[Arm], targets: dict[str, float | None], 
         return saving(log, value or 0.0, arms)
     parameter = {"budget": "dollars_per_1k", "lam": "lam", "strong-share": "strong_share", "floor": "quality"}[target]
     return registry.create("policy", owner[target], **{parameter: value})  # type: ignore[no-any-return]
+
+
+def _fitted(
+    log: OutcomeLog,
+    engine: str,
+    *,
+    estimator: Estimator | None,
+    regions: int | str | None,
+    smooth: bool,
+    **options: Any,
+) -> Router:
+    """The router, by the engine that was asked for."""
+    from turnout.errors import ConfigError
+    from turnout.routers import Router
+    from turnout.routers.fitting import default_estimator
+    from turnout.routers.smoothing import smoothed_signals
+    from turnout.routers.streaming import fit_by_chunks
+
+    if engine == "local":
+        made = estimator or default_estimator(log)
+        signals = smoothed_signals(log, made) if smooth else None
+        return Router.fit(log, estimator=made, signals=signals, regions=regions, **options)
+    if smooth or regions is not None:
+        raise ConfigError(f"--smooth and --regions go with --engine local, got --engine {engine}")
+    return fit_by_chunks(log, estimator=estimator, engine=engine, **options)
 
 
 def known_arms(config: Path | None) -> list[Arm]:

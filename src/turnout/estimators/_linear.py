@@ -145,9 +145,15 @@ def leave_one_out(
     Closed form on the kernel of a sample of rows (Allen's PRESS); the best penalty is noise over signal variance,
     which does not depend on the number of rows. Experts observed on the same rows share one decomposition.
     """
+    rows_N = sample_rows(np.unique(weights_NE > 0, axis=1), seed)
+    return press(design, rows_N, scores_NE[rows_N], weights_NE[rows_N], penalties)
+
+
+def press(
+    design: Design, rows_N: NDArray[np.intp], scores_NE: Floats, weights_NE: Floats, penalties: Sequence[float]
+) -> tuple[float, Floats]:
+    """`leave_one_out` on the design's rows `rows_N`, whose scores and weights are given."""
     patterns_NG, group_E = np.unique(weights_NE > 0, axis=1, return_inverse=True)
-    rows_N = _sample(patterns_NG, seed)
-    scores_NE, weights_NE, patterns_NG = scores_NE[rows_N], weights_NE[rows_N], patterns_NG[rows_N]
     guess_PNE = np.zeros((len(penalties), *scores_NE.shape))
     for group, seen_N in enumerate(patterns_NG.T):
         cell = np.ix_(np.flatnonzero(seen_N), np.flatnonzero(group_E == group))
@@ -159,7 +165,7 @@ def leave_one_out(
     return float(penalties[best]), np.maximum(error_E, 1e-6)
 
 
-def _sample(patterns_NG: NDArray[np.bool_], seed: int) -> NDArray[np.intp]:
+def sample_rows(patterns_NG: NDArray[np.bool_], seed: int) -> NDArray[np.intp]:
     """Rows such that no decomposition is too large; every expert keeps some (the first rows of each pattern)."""
     limit = SAMPLE if patterns_NG.shape[1] == 1 else SAMPLE // 2
     rows, largest = len(patterns_NG), int(patterns_NG.sum(axis=0).max())
