@@ -228,7 +228,8 @@ def _largest(values_NM: Floats, k: int) -> NDArray[np.intp]:
 
 
 def _principal(x_ND: Floats) -> Floats:
-    """A rotation to principal axes, the largest first."""
+    """A rotation to principal axes, the largest first; of a large log, those of every so many rows."""
+    x_ND = x_ND[:: max(1, len(x_ND) // INDEXED)]
     _, basis_DD = np.linalg.eigh(x_ND.T.astype(np.float64) @ x_ND)
     return np.ascontiguousarray(basis_DD[:, ::-1], dtype=np.float32)
 
