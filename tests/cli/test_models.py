@@ -37,7 +37,12 @@ def test_list_tells_what_is_here(folder: Path) -> None:
     listed = json.loads(RUN.invoke(build(), ["models", "list", "--json"]).stdout)
     assert listed["folder"] == str(folder)
     here = {model["name"]: model["here"] for model in listed["models"]}
-    assert here == {"smollm2-135m": True, "qwen2.5-coder-0.5b": False, "qwen2.5-coder-1.5b": False}
+    assert here == {
+        "smollm2-135m": True,
+        "qwen2.5-coder-0.5b": False,
+        "qwen2.5-coder-1.5b": False,
+        "all-minilm-l6-v2": False,
+    }
     assert listed["models"][0]["path"] == str(file)
     shown = RUN.invoke(build(), ["models", "list"]).stdout
     assert all(name in shown for name in here)
