@@ -44,8 +44,10 @@ def _measure(system: System, run: Run) -> Figures:
     guess_NE, usual_NE = np.zeros((2, *tokens_NE.shape))
     splits = arena.splits(run.seeds[:1])
     for done, (train_I, test_I) in enumerate(splits, start=1):
-        fitted = estimator.clone().fit(take(features, train_I), arena.score_NE[train_I])
-        guess_NE[test_I] = low + (high - low) * fitted.predict(take(features, test_I))[0]
+        train, test = take(features, train_I), take(features, test_I)
+        for expert in range(tokens_NE.shape[1]):  # one by one: together, what tells experts apart would be sought
+            fitted = estimator.clone().fit(train, arena.score_NE[train_I, expert, None])
+            guess_NE[test_I, expert] = low + (high - low) * fitted.predict(test)[0][:, 0]
         usual_NE[test_I] = np.log(tokens_NE[train_I]).mean(axis=0)
         if run.tick:
             run.tick(done, len(splits))
