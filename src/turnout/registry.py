@@ -22,6 +22,8 @@ ROOMS = {
     "estimator": "turnout.estimators",
     "policy": "turnout.policies",
     "calibrator": "turnout.stats.calibrators",
+    "matcher": "turnout.cards.matchers",
+    "floor": "turnout.cards.floors",
     "grader": "turnout.collect.graders",
     "importer": "turnout.importers",
     "mode": "turnout.modes",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from turnout.errors import CardError
+from turnout.errors import CardError, did_you_mean
 
 FIELDS = ("name", "description", "body", "examples")
 LONGEST = 200_000  # characters of one field: a manual fits, a log file does not
@@ -95,6 +95,29 @@ def unique(cards: Iterable[Card], taken: Container[str] = ()) -> list[Card]:
         seen.add(card.id)
         kept.append(card)
     return kept
+
+
+def closure(cards: Iterable[Card], ids: Iterable[str]) -> list[str]:
+    """The ids with everything that they need, what is needed first. Raises CardError where a card is missing.
+
+    >>> closure([Card("edit", "Edit", needs=("open",)), Card("open", "Open")], ["edit"])
+    ['open', 'edit']
+    """
+    known = {card.id: card for card in cards}
+    found: dict[str, None] = {}
+    waiting = list(dict.fromkeys(ids))[::-1]
+    opened: set[str] = set()
+    while waiting:
+        id = waiting[-1]
+        if id not in known:
+            raise CardError(f"no card {id!r}, which is needed{did_you_mean(id, known)} {len(known):,} cards known")
+        missing = [need for need in known[id].needs if need not in found and need not in opened]
+        if missing and id not in found:
+            opened.add(id)
+            waiting += missing[::-1]
+        else:
+            found[waiting.pop()] = None
+    return list(found)
 
 
 def _json(text: str, path: Path) -> Iterator[tuple[str, object]]:

@@ -155,6 +155,16 @@ class CardIndex:
         lexical_K = lexical_C[live] / np.float32(most) if most else np.zeros(len(live), np.float32)
         return live, lexical_K, self._vectors.cosines(row_D, live)
 
+    def scores(self, texts: Sequence[str]) -> tuple[Floats, Floats]:
+        """BM25 (as a share of the most possible) and cosine of every card in order, each of shape (N, cards)."""
+        live = [slot for slot, card in enumerate(self._cards) if card is not None]
+        if self._vectors is None or not texts:
+            empty = np.zeros((len(texts), len(live)), dtype=np.float32)
+            return empty, empty
+        most_N = np.array([self._lexical.most(text) or 1.0 for text in texts], dtype=np.float32)
+        lexical_NE = np.stack([self._lexical.scores(text)[live] for text in texts]) / most_N[:, None]
+        return lexical_NE, np.asarray(self._encode(texts) @ self._vectors.rows[live].T)
+
     def _union(self, lexical_C: NDArray[np.float32], row_D: Floats, pool: int) -> NDArray[np.intp]:
         assert self._vectors is not None
         spare = len(self._cards) - len(self)

@@ -93,7 +93,8 @@ class Lexical:
     def most(self, text: str) -> float:
         """What no card can exceed for this text: the score of a card that repeats every known term without end."""
         found = Counter(words(text)).items()
-        return sum(self.idf(term) * count for term, count in found if term in self._postings) * (K1 + 1.0)
+        held = ((term, count) for term, count in found if (p := self._postings.get(term)) and p.live)
+        return sum(self.idf(term) * count for term, count in held) * (K1 + 1.0)
 
 
 class _Posting:
