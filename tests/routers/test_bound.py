@@ -212,3 +212,15 @@ def test_threads_agree(router, arms):
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda text: bound.decide(Request(text), seed=1).expert, texts))
     assert found == ["maths", "words"] * 50
+
+
+def test_many_arms_are_ranked_as_few_are(monkeypatch):
+    from turnout.routers import bound
+
+    random = np.random.default_rng(0)
+    objective, cost = random.integers(0, 30, 200) / 10, random.integers(0, 5, 200) / 10
+    eligible = sorted(random.permutation(200)[:150].tolist())
+    many = bound._ranked(eligible, tuple(objective), tuple(cost))
+    monkeypatch.setattr(bound, "_MANY", 1000)
+    assert many == bound._ranked(eligible, tuple(objective), tuple(cost))
+    assert many == sorted(eligible, key=lambda i: (-objective[i], cost[i], i))
