@@ -28,12 +28,20 @@ class View:
 
     request: Request
     rows: dict[bool, Floats] = field(default_factory=dict)
+    cut: dict[tuple[bool, bool], list[str]] = field(default_factory=dict)
     read: dict[str, tuple[Value, bool]] = field(default_factory=dict)
     composed: dict[str, bool] = field(default_factory=dict)
 
     def texts(self, turns: bool) -> Sequence[str]:
         """The text that signals read, or all of the user's turns."""
         return self.request.turns if turns and self.request.turns else (self.request.text,)
+
+    def clipped(self, turns: bool, lower: bool) -> Sequence[str]:
+        """What words and patterns are looked for in."""
+        if (turns, lower) not in self.cut:
+            texts = [clip(text, READ) for text in self.texts(turns)]
+            self.cut[turns, lower] = [text.lower() for text in texts] if lower else texts
+        return self.cut[turns, lower]
 
     def embedded(self, turns: bool) -> Floats:
         """Unit rows of those texts, shape (N, D)."""
@@ -90,15 +98,23 @@ def compiled_signal(spec: SignalSpec) -> Test:
 def _keyword(spec: SignalSpec) -> Test:
     if spec.fuzzy is not None:
         return _fuzzy(spec, spec.fuzzy)
-    words = [re.escape(word.strip()) for word in spec.words]
-    edged = [
-        (r"(?<!\w)" if re.match(r"\w", w) else "") + w + (r"(?!\w)" if re.search(r"\w$", w) else "") for w in words
-    ]
-    if spec.match != "all":
-        found = re.compile("|".join(edged), re.IGNORECASE).search
-        return _first(spec, lambda text: match[0] if (match := found(text)) else None)
-    patterns = [re.compile(word, re.IGNORECASE) for word in edged]
-    return _first(spec, lambda text: " + ".join(spec.words) if all(p.search(text) for p in patterns) else None)
+    wanted = [(word, word.strip().lower(), _edged(word.strip().lower())) for word in spec.words]
+
+    def look(text: str) -> str | None:
+        hits = (
+            low in text and found(text) is not None for _, low, found in wanted
+        )  # `in` is far cheaper than a search
+        if spec.match == "all":
+            return " + ".join(spec.words) if all(hits) else None
+        return next((word for (word, _, _), hit in zip(wanted, hits, strict=False) if hit), None)
+
+    return _first(spec, look, lower=True)
+
+
+def _edged(word: str) -> Callable[[str], re.Match[str] | None]:
+    """A search for the word as a whole: letters and digits on its outside are not part of it."""
+    before, after = (r"(?<!\w)" if re.match(r"\w", word) else ""), (r"(?!\w)" if re.search(r"\w$", word) else "")
+    return re.compile(before + re.escape(word) + after).search
 
 
 def _fuzzy(spec: SignalSpec, least: float) -> Test:
@@ -107,14 +123,14 @@ def _fuzzy(spec: SignalSpec, least: float) -> Test:
     enough = all if spec.match == "all" else any
 
     def look(text: str) -> str | None:
-        tokens = [(token, _trigrams(token)) for token in set(re.findall(r"\w+", text.lower()))]
+        tokens = [(token, _trigrams(token)) for token in set(re.findall(r"\w+", text))]
         hits = [
             next((token for token, grams in tokens if len(grams & own) >= least * len(grams | own)), None)
             for _, own in wanted
         ]
         return " + ".join(hit for hit in hits if hit) if enough(hits) else None
 
-    return _first(spec, look)
+    return _first(spec, look, lower=True)
 
 
 def _trigrams(word: str) -> frozenset[str]:
@@ -122,11 +138,11 @@ def _trigrams(word: str) -> frozenset[str]:
     return frozenset(padded[i : i + 3] for i in range(len(padded) - 2))
 
 
-def _first(spec: SignalSpec, look: Callable[[str], str | None]) -> Test:
+def _first(spec: SignalSpec, look: Callable[[str], str | None], *, lower: bool = False) -> Test:
     """Whether any text that counts has a hit; `none` turns the answer round."""
 
     def test(view: View) -> tuple[Value, bool]:
-        hit = next((h for text in view.texts(spec.turns) if (h := look(clip(text, READ))) is not None), None)
+        hit = next((h for text in view.clipped(spec.turns, lower) if (h := look(text)) is not None), None)
         return hit, (hit is None) if spec.match == "none" else (hit is not None)
 
     return test
