@@ -9,8 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from turnout.cli import build
-from turnout.cli._paraphrase import believable
+from turnout.cli._paraphrase import LONGEST, believable, paraphrase
+from turnout.errors import UnknownNameError
+from turnout.experts.pool import Pool
 from turnout.outcomes import OutcomeLog
+from turnout.testing.experts import Script, ScriptedExpert
 
 RUN = CliRunner()
 
@@ -54,3 +57,12 @@ def test_a_paraphrase_must_keep_words_and_add_no_essay() -> None:
     assert believable(text, "Who was it that wrote the Odyssey, and when?") is not None
     assert believable(text, text) is None
     assert believable(text, "who wrote the " * 60) is None
+
+
+async def test_an_expert_writes_paraphrases_and_bad_ones_are_left_out() -> None:
+    texts = ["Who wrote the Odyssey?", "What is 2 + 2?", "x" * (LONGEST + 1), "Name a river of Peru."]
+    writer = ScriptedExpert("writer", Script("Which author wrote the Odyssey?"), Script("4"), Script(status=500))
+    made = await paraphrase(Pool({"writer": writer}), "writer", texts, at_once=1)
+    assert made == ["Which author wrote the Odyssey?", None, None, None]
+    with pytest.raises(UnknownNameError, match="writer"):
+        await paraphrase(Pool({"writer": writer}), "writters", texts)
