@@ -63,7 +63,7 @@ class Ruled:
             Compiled(e.name, self.conditions.compiled(e.when), e.rule.then, e.rule.when, e.rule.priority)
             for e in ordered
         )
-        self._plain = Bound(router, arms, default)
+        self._plain = router.bind(arms, default)
         self.arms, self.experts, self.fitted = self._plain.arms, self._plain.experts, self._plain.fitted
         for rule in self.rules:
             for expert in rule.then.experts:
@@ -75,7 +75,7 @@ class Ruled:
                     )
         trades = {(rule.then.lam, rule.then.floor) for rule in self.rules}
         self._bounds: dict[Trade, Bound] = {
-            trade: self._plain if trade == (None, None) else Bound(_traded(router, *trade), arms, default)
+            trade: self._plain if trade == (None, None) else _traded(router, *trade).bind(arms, default)
             for trade in trades | {(None, None)}
         }
         self._refuses = any(rule.then.refuse is not None for rule in self.rules)

@@ -125,8 +125,8 @@ VLLM_SEMANTIC_ROUTER = System(
         "Exemplars are 20 a side, hand-written here; embeddings come from the shipped static table.",
     ),
     limits=(
-        "The complexity contrast sees topic and wording: on multiple-choice questions it is worth less than length, and "
-        "a jailbreak contrast does as well.",
+        "The complexity contrast sees topic and wording: on multiple-choice questions it is worth no more than "
+        "prompt length, and a jailbreak contrast does as well.",
         "The jailbreak contrast is a first net, not a guard: at .15 it flags .4 % of nine_llm's prompts and 2 % of "
         "clinc150's utterances, all harmless; each of its exemplars left out in turn, attacks and the look-alikes "
         "written beside them are flagged equally often (40 %).",
