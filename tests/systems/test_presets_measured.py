@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from turnout import registry
-from turnout.errors import ConfigError, TurnoutError
+from turnout.errors import ConfigError, LogError, TurnoutError
 from turnout.outcomes import OutcomeLog
 from turnout.systems.base import Figures, Run
 
@@ -147,3 +147,24 @@ def test_a_missing_table_is_an_error_that_names_it(name: str, tmp_path: Path) ->
         run(name, tmp_path)
     with pytest.raises(ConfigError):
         run(name, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["composition_of_experts", "tryage", "carrot"])
+def test_a_trade_without_costs_is_refused(name: str, tmp_path: Path) -> None:
+    prompts = [f"{TOPICS[n % 3]} {n * n}" for n in range(60)]
+    log = OutcomeLog.from_arrays(prompts, ("a", "b"), np.eye(2)[np.arange(60) % 2], tasks=["t"] * 60)
+    log.write(tmp_path / "seven_llm")
+    with pytest.raises(LogError, match="cost"):
+        run(name, tmp_path, "seven_llm")
+
+
+def test_newcomers_need_a_full_table_of_several_experts(tmp_path: Path) -> None:
+    prompts = [f"{TOPICS[n % 3]} {n * n}" for n in range(60)]
+    score_NE = np.eye(2)[np.arange(60) % 2]
+    OutcomeLog.from_arrays(prompts, ("a", "b"), score_NE).write(tmp_path / "seven_llm")
+    with pytest.raises(LogError, match="more than 4 experts"):
+        run("probe_cards", tmp_path, "seven_llm")
+    score_NE[0, 0] = np.nan
+    OutcomeLog.from_arrays(prompts, ("a", "b"), score_NE).write(tmp_path / "alpacaeval")
+    with pytest.raises(LogError, match="every expert on every query"):
+        run("probe_cards", tmp_path, "alpacaeval")

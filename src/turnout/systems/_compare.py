@@ -7,14 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from turnout import registry
+from turnout.errors import LogError
 from turnout.estimators.base import Estimator
 from turnout.evaluation import metrics
-from turnout.features import FeatureMap, Floats, take
+from turnout.features import FeatureMap, Features, Floats, take
 from turnout.stats import Interval, bootstrap_mean, group_folds, near_duplicates, paired_bootstrap
+
+if TYPE_CHECKING:
+    from turnout.outcomes import OutcomeLog
 
 Index = NDArray[np.intp]
 FOLDS = 5
@@ -31,8 +37,15 @@ class Arena:
 
     @classmethod
     def of(cls, texts: Sequence[str], features: FeatureMap, score_NE: Floats, tasks: Sequence[str]) -> Arena:
-        """Groups are found among the texts."""
+        """Groups are found among the texts. Raises LogError where a score is missing."""
+        if not np.isfinite(score_NE).all():
+            raise LogError("this measurement needs a score of every expert on every query; use a full table")
         return cls(features, score_NE, tasks, near_duplicates(list(texts)))
+
+    @classmethod
+    def of_log(cls, log: OutcomeLog, features: FeatureMap) -> Arena:
+        """A full log. Raises LogError."""
+        return cls.of(log.texts, features, log.matrix(), log.tasks or [""] * len(log))
 
     def splits(self, seeds: Sequence[int]) -> list[tuple[Index, Index]]:
         """Training and test rows: five folds for each seed."""
@@ -108,3 +121,15 @@ class Arena:
             }
             for name, value_N in values.items()
         ]
+
+
+def costs(log: OutcomeLog) -> Floats:
+    """US dollars per request, (N, E). Raises LogError where the log has none for some."""
+    if not log.has("cost") or not np.isfinite(log.matrix("cost")).all():
+        raise LogError("this measurement trades quality for cost, and the table lacks costs; use one that has them")
+    return log.matrix("cost")
+
+
+def text_features(texts: Sequence[str], names: Sequence[str]) -> dict[str, Features]:
+    """Signals that learn nothing from texts, so that folds need no fit of their own."""
+    return {name: registry.create("signal", name).fit(texts).transform(texts) for name in names}

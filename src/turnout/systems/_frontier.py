@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from turnout.errors import LogError
 from turnout.evaluation import datasets
 from turnout.evaluation.baselines import best_single
 from turnout.evaluation.goals import Goal, Held
@@ -28,9 +29,8 @@ def thrifty() -> Rule:
     """The multiplier with the least held-out spend on the training side whose quality is the best single expert's."""
 
     def choose(estimates: Estimates, train: Table, test: Table) -> NDArray[np.intp]:  # noqa: ARG001 - a rule sees both sides
-        assert estimates.train_cost_NE is not None
-        assert estimates.test_cost_NE is not None
-        assert train.spend_NE is not None
+        if estimates.train_cost_NE is None or estimates.test_cost_NE is None or train.spend_NE is None:
+            raise LogError("this measurement trades quality for cost, and the table lacks costs; use one that has them")
         held = Held(
             estimates.train_quality_NE, estimates.train_cost_NE, train.value_NE, train.spend_NE, train.group_N,
             best_single(train),

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from turnout import registry
+from turnout.errors import LogError
 from turnout.estimators.base import Estimator
 from turnout.evaluation import datasets, metrics
 from turnout.features import Floats, take
-from turnout.systems._compare import Arena, Index
+from turnout.systems._compare import Arena, Index, text_features
 from turnout.systems.base import Figures, Run, System
 
 LABELS = (20, 100)  # outcomes of the newcomer; the first is the headline
@@ -56,8 +57,9 @@ def newcomers(system: System, run: Run) -> Figures:
         "regression": registry.create("estimator", "ridge", on=("embedding",)),
     }
     wanted = {name for rival in rivals.values() for name in rival.signals}
-    features = {name: registry.create("signal", name).fit(log.texts).transform(log.texts) for name in sorted(wanted)}
-    arena = Arena.of(log.texts, features, log.matrix(), log.tasks or [""] * len(log))
+    arena = Arena.of_log(log, text_features(log.texts, sorted(wanted)))
+    if arena.score_NE.shape[1] <= HIDDEN:
+        raise LogError(f"this measurement needs more than {HIDDEN} experts, got {arena.score_NE.shape[1]}")
     sums: dict[tuple[str, int], _Sums] = {}
     splits = [split for place, split in enumerate(arena.splits(run.seeds)) if place % 5 < HALF]
     for place, split in enumerate(splits):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from turnout.errors import LogError
 from turnout.evaluation import datasets
 from turnout.evaluation.methods import Fitted
 from turnout.evaluation.pairs import LENGTH
@@ -27,7 +28,8 @@ def pairwise(system: System, run: Run) -> Figures:
     splits = few_labels(table, LABELS, run.seeds) if few else folds(table, 5, run.seeds)
     method = Fitted(system.name, system.title, system.build())
     found = study([method], log, splits, progress=run.tick).evaluation
-    assert found.pair is not None
+    if found.pair is None:
+        raise LogError("this measurement needs a strong and a weak model, and this table's do not differ")
     lines = {row.name: row for row in found.pair.rows}
     learned = f"{LABELS} labelled queries, all others tested" if few else "five folds by groups of near-duplicates"
     return Figures(

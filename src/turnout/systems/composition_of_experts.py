@@ -16,7 +16,7 @@ from turnout.estimators.category import Category
 from turnout.evaluation import datasets, metrics
 from turnout.features import take
 from turnout.systems._assignment import assign
-from turnout.systems._compare import Arena, Index
+from turnout.systems._compare import Arena, Index, costs, text_features
 from turnout.systems.base import Claim, Figures, Run, System
 
 __all__ = ["COMPOSITION_OF_EXPERTS"]
@@ -37,8 +37,8 @@ def _measure(system: System, run: Run) -> Figures:
     log = datasets.load(run.table, run.data)
     estimator: Category = system.build()["estimator"]
     direct: Estimator = registry.create("estimator", "logistic", on=estimator.signals)
-    features = {name: registry.create("signal", name).fit(log.texts).transform(log.texts) for name in estimator.signals}
-    arena, cost_NE = Arena.of(log.texts, features, log.matrix(), log.tasks or ()), log.matrix("cost")
+    features = text_features(log.texts, estimator.signals)
+    arena, cost_NE = Arena.of_log(log, features), costs(log)
     splits = arena.splits(run.seeds)
     held: dict[str, list[tuple[Index, Index]]] = {}
     for done, (train_I, test_I) in enumerate(splits, start=1):

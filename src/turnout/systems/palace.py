@@ -14,7 +14,7 @@ from turnout import registry
 from turnout.evaluation import datasets
 from turnout.features import Floats, take
 from turnout.outcomes import OutcomeLog
-from turnout.systems._compare import Arena
+from turnout.systems._compare import Arena, text_features
 from turnout.systems.base import Claim, Figures, Run, System
 
 __all__ = ["PALACE"]
@@ -37,7 +37,7 @@ def _measure(system: System, run: Run) -> Figures:
     log = OutcomeLog.read(datasets.folder(run.data) / "routellm")
     log = log.select(np.array([task.startswith("gsm8k") for task in log.tasks or ()]))
     estimator = system.build()["estimator"]
-    features = {name: registry.create("signal", name).fit(log.texts).transform(log.texts) for name in estimator.signals}
+    features = text_features(log.texts, estimator.signals)
     tokens_NE = _tokens(log)
     low, high = np.log(tokens_NE).min() - 0.5, np.log(tokens_NE).max() + 0.5
     arena = Arena.of(log.texts, features, (np.log(tokens_NE) - low) / (high - low), ["gsm8k"] * len(log))

@@ -15,7 +15,7 @@ from turnout import registry
 from turnout.evaluation import datasets, metrics
 from turnout.evaluation.goals import Goal, Held
 from turnout.features import Floats, take
-from turnout.systems._compare import Arena, Index
+from turnout.systems._compare import Arena, Index, costs, text_features
 from turnout.systems._flags import flags, penalty
 from turnout.systems.base import Claim, Figures, Run, System
 
@@ -38,8 +38,8 @@ def _measure(system: System, run: Run) -> Figures:
     """Choices under each flag, and at the point of the walk along λ that keeps the best single expert's quality."""
     log = datasets.load(run.table, run.data)
     estimator = system.build()["estimator"]
-    features = {name: registry.create("signal", name).fit(log.texts).transform(log.texts) for name in estimator.signals}
-    arena, cost_NE = Arena.of(log.texts, features, log.matrix(), log.tasks or ()), log.matrix("cost")
+    features = text_features(log.texts, estimator.signals)
+    arena, cost_NE = Arena.of_log(log, features), costs(log)
     splits = arena.splits(run.seeds)
     held: dict[str, list[tuple[Index, Index]]] = {}
     for done, (train_I, test_I) in enumerate(splits, start=1):
