@@ -89,6 +89,30 @@ def test_choices_that_could_not_have_been_logged_are_told(router: Router) -> Non
     assert "could not have been logged" in found.remarks[-1]
 
 
+def test_traffic_that_an_exploring_gateway_served_is_valued_from_its_export(router: Router, tmp_path: Path) -> None:
+    """Traces keep signals alone. A fifth of the requests was sent by name, which no importance weight can use."""
+    from turnout.store.traces import TraceStore
+    from turnout.types import Decision, Plan, Request, Trace
+
+    world, bound = full(1200, 8), router.bind(router.arms)
+    truth = world.matrix()[np.arange(1200), router.choose(world)].mean()
+    with TraceStore(tmp_path / "t.sqlite", keep="signals", max_days=1e9) as store:
+        for n, text in enumerate(world.texts):
+            decision = bound.decide(Request(text), seed=n, explore=0.5)
+            if n % 5 == 0:
+                decision = Decision(Plan("sums"), "forced", bound.experts, (True, False), signals=decision.signals)
+            score = float(world.matrix()[n, EXPERTS.index(decision.expert)])
+            store.put(Trace(f"t{n}", float(n), "auto", decision, [], decision.expert, 200, score=score))
+        log = store.export(tmp_path / "log")
+    assert not log.has_text
+    found = evaluate_offline(router, log)
+    assert found.policy.dr.low <= truth <= found.policy.dr.high
+    assert found.policy.snips is not None
+    assert found.policy.snips.mean == pytest.approx(truth, abs=0.05)
+    assert found.policy.uncovered == pytest.approx(0.1, abs=0.03)
+    assert found.policy.ips.mean < truth - 0.05, "those sent by name elsewhere count as nothing"
+
+
 def test_a_partial_log_without_propensities_is_refused(router: Router) -> None:
     scores_NE = np.where(np.arange(40)[:, None] % 2 == np.arange(2), 1.0, np.nan)
     log = OutcomeLog.from_arrays(full(40, 5).texts, EXPERTS, scores_NE)
