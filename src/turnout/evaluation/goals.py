@@ -18,7 +18,7 @@ from turnout.policies.base import Policy
 from turnout.stats import Interval, paired_bootstrap
 
 POINTS = 240
-MARGIN = 0.5  # standard errors by which a held-out mean must clear a floor
+MARGIN = 1.0  # standard errors by which a held-out mean must clear a floor, so that it holds elsewhere too
 WINDOW = 9  # neighbouring multipliers whose held-out means are averaged, so that no lucky point is picked
 
 
