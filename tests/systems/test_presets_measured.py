@@ -90,7 +90,7 @@ def test_a_map_of_categories_finds_each_topics_expert_for_less(tables: Path) -> 
     assert found.value.mean > 0.97
     assert found.gain is not None
     assert found.gain.low > 0.2
-    cheap = row(found, "composition_of_experts at 30%")
+    cheap = row(found, "composition_of_experts at 33%")
     assert cheap["accuracy"] > 0.95
     assert cheap["US$ per 1,000"] < row(found, "regression per expert at 100%")["US$ per 1,000"] * 1.01
 
