@@ -71,6 +71,8 @@ def test_a_rule_narrows_the_choice_and_the_router_decides_within(router, arms):
 def test_a_rule_trades_in_its_own_way(router, arms):
     behind = ruled(router, arms, Rule("acme", Then(lam=1e6), name="thrift"), Rule("long", Then(floor=0.0)))
     assert behind.decide(Request(SUM), seed=0).expert == "maths"
+    assert behind.router(Request(SUM)) is router
+    assert behind.router(Request(SUM, tenant="acme")).policy.params() == {"lam": 1e6}
     assert behind.decide(Request(SUM, tenant="acme"), seed=0).expert == "small", "the cheapest at this λ"
     assert behind.decide(Request(SUM, bytes=8000), seed=0).expert == "small", "the cheapest meets a floor of 0"
 

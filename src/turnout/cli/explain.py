@@ -31,15 +31,16 @@ def command(
 
     loaded = Router.load(shipped_path() if str(router) == "shipped" else router)
     asked = sys.stdin.read() if text == "-" else text
-    result = loaded.explain(asked, neighbours=neighbours)
-    if config is not None:
-        result |= _ruled(loaded, asked, config)
+    if config is None:
+        result = loaded.explain(asked, neighbours=neighbours)
+    else:
+        result = _ruled(loaded, asked, neighbours, config)
     result["nominal_prices"] = any(arm.price.nominal for arm in loaded.arms)
     emit(result, as_json, lambda console: _show(console, result))
 
 
-def _ruled(router: Router, text: str, config: Path) -> dict[str, Any]:
-    """What the configuration's rules make of the text, and who serves it then."""
+def _ruled(router: Router, text: str, neighbours: int, config: Path) -> dict[str, Any]:
+    """What the configuration's rules make of the text, who serves it then, and the estimates under the rule's trade."""
     from turnout.config import load
     from turnout.errors import RequestError
     from turnout.routers.rules import Ruled
@@ -48,7 +49,7 @@ def _ruled(router: Router, text: str, config: Path) -> dict[str, Any]:
     settings = load(config).router
     ruled = Ruled(router, router.arms, signals=settings.signals, rules=settings.rules)
     request = Request(text, bytes=len(text.encode("utf-8", "replace")))
-    found: dict[str, Any] = {"rules": ruled.explain(request)}
+    found = ruled.router(request).explain(text, neighbours=neighbours) | {"rules": ruled.explain(request)}
     try:
         decision = ruled.decide(request, seed=0)
     except RequestError as error:

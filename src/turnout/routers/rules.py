@@ -74,9 +74,10 @@ class Ruled:
                         + ", ".join(self.experts)
                     )
         trades = {(rule.then.lam, rule.then.floor) for rule in self.rules}
+        self._routers = {trade: _traded(router, *trade) for trade in trades - {(None, None)}}
+        self._routers[None, None] = router
         self._bounds: dict[Trade, Bound] = {
-            trade: self._plain if trade == (None, None) else _traded(router, *trade).bind(arms, default)
-            for trade in trades | {(None, None)}
+            trade: self._plain if own is router else own.bind(arms, default) for trade, own in self._routers.items()
         }
         self._refuses = any(rule.then.refuse is not None for rule in self.rules)
         self.blocking = self._plain.blocking
@@ -134,6 +135,10 @@ class Ruled:
             if rule.when.holds(lambda name: self.conditions.holds(name, view)):
                 return rule, view
         return None, view
+
+    def router(self, request: Request) -> Router:
+        """The router that decides: with the policy of the rule that applies, where that has one."""
+        return self._routers[_trade(self.match(request)[0])]
 
     def explain(self, request: Request) -> dict[str, Any]:
         """The rules as they were tried, and the values of the signals that were needed."""

@@ -118,7 +118,8 @@ def _reach(ordered: Sequence[Named], diagram: Diagram) -> Iterator[Finding]:
         here = diagram.of(entry.when)
         if diagram.possible(diagram.both(here, diagram.negated(before))) is False:
             shadows = [other.name for other in ordered[:place] if diagram.meets(other.when, entry.when)]
-            message = f"rule {entry.name!r} is never reached: {', '.join(map(repr, shadows))} always come first"
+            verb = "comes" if len(shadows) == 1 else "come"
+            message = f"rule {entry.name!r} is never reached: {', '.join(map(repr, shadows))} always {verb} first"
             yield Finding("unreachable", entry.name, message)
         before = diagram.either(before, here)
         if place < len(ordered) - 1 and diagram.possible(diagram.negated(here)) is False:
