@@ -42,8 +42,10 @@ HYBRID_LLM = System(
         "BART. Then no margin helps, and the transformed router is the plain one.",
         "Learned from 1,500 labels of the very task.",
     ),
-    limits=("Queries that both models fail count as easy: the label is about the gap, not about quality.",),
-    code="github.com/m365-core/hybrid_llm_routing",
+    limits=(
+        "Queries that both models fail count as easy: the label is about the gap, not about quality.",
+        "Loses here: it ranks queries worse than prompt length does (APGR .561 against .580).",
+    ),
     table="routellm_mmlu",
     measure=pairwise,
 )

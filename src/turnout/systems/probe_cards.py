@@ -45,7 +45,8 @@ PROBE_CARDS = System(
     ),
     limits=(
         "A card of twenty outcomes holds about one in each cell, and is mostly the expert's mean.",
-        "Nine experts are few to learn from what a card foretells.",
+        "Nine experts are few to learn from what a card foretells: with twenty outcomes a regression of the newcomer's "
+        "own does as well (.611 against .610 correct).",
     ),
     number=64,
     measure=newcomers,

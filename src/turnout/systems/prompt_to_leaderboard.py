@@ -43,5 +43,6 @@ PROMPT_TO_LEADERBOARD = System(
     limits=(
         "Votes say who is better, not how good both are: what all experts fail at is not seen.",
         "On full tables of scores a regression per expert has more to learn from and does better.",
+        "Loses here: .002 below the best single expert on nine_llm.",
     ),
 )

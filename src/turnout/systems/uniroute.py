@@ -48,6 +48,7 @@ UNIROUTE = System(
     limits=(
         "What tells experts apart within a cluster is lost.",
         "With twenty outcomes for as many clusters a newcomer is hardly more than its mean.",
+        "With twenty outcomes its gain over the newcomer's mean is .003; a bilinear form has .005.",
     ),
     measure=newcomers,
 )
