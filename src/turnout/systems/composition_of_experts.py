@@ -1,6 +1,6 @@
 """Composition of Experts: a classifier of categories, and a map from categories to experts chosen under a budget.
 
-Source: Chaudhari et al. (SambaNova), arXiv 2412.01868.
+Source: Jain et al. (SambaNova), arXiv 2412.01868.
 """
 
 from __future__ import annotations
