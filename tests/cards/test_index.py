@@ -127,4 +127,14 @@ def test_bad_input_changes_nothing() -> None:
 @given(st.text(max_size=40))
 def test_words_are_lower_case_letters_and_digits(text: str) -> None:
     assert all(word.isalnum() for word in words(text))
-    assert words(text.upper()) == words(text.upper().lower()) or not text.isascii()
+
+
+@settings(max_examples=40)
+@given(st.lists(TEXTS, min_size=1, max_size=30), TEXTS)
+def test_a_few_cards_score_as_all_do(texts: list[str], query: str) -> None:
+    lexical = Lexical()
+    for text in texts:
+        lexical.add({"description": text})
+    some = np.arange(0, len(texts), 2)
+    np.testing.assert_allclose(lexical.at(query, some), lexical.scores(query)[some], rtol=1e-5)
+    assert (lexical.rough(query) <= lexical.scores(query) + 1e-5).all()

@@ -24,7 +24,7 @@ from turnout.cards.floors.max_score import MaxScore
 from turnout.cards.fusion import Fusion
 from turnout.cards.index import CardIndex
 from turnout.cards.matchers.base import Matcher
-from turnout.cards.router import Learned, all_scores, clones, extend, levelled, read, read_cards
+from turnout.cards.router import Learned, all_scores, clones, extend, levelled, read, read_cards, recede
 from turnout.errors import CardError, ParameterError, did_you_mean
 from turnout.signals.base import Signal
 from turnout.stats import near_duplicates
@@ -35,7 +35,7 @@ HELD_OUT = 0.15  # of the texts, for calibration, where the caller brings none
 MOST = 5000  # cards
 SIGNALS = ("embedding", "tfidf")
 MATCHERS = ("phrases", "discriminant", "exemplars", "linear")
-BACKGROUND = 512  # texts that are kept with the router
+BACKGROUND = 1024  # texts that are kept with the router
 
 Int = NDArray[np.int64]
 
@@ -63,7 +63,7 @@ def fit(
     floor: Floor | None = None,
     signals: dict[str, Signal] | None = None,
     coverage: float = 0.95,
-    cede: float = 0.04,
+    cede: float = 0.03,
     seed: int = 0,
 ) -> Learned:
     """Fit on texts whose experts are named. `calibration` holds further ones that only set weights and thresholds.
@@ -169,10 +169,11 @@ def _settle(
     scores_NEM = all_scores(index, learned, held.texts, reading)
     if taught is None and tuning_N.any():
         learned.fusion = Fusion.fit(scores_NEM[tuning_N], new_E, held.expert_N[tuning_N])
+    learned.coverage, learned.cede = parts.coverage, parts.cede
+    recede(learned, index)
     logits_NE = learned.fusion.logits(scores_NEM, new_E)
     scope_N = learned.floor.score(Evidence(logits_NE, reading))
     free_N = ~tuning_N
-    learned.coverage = parts.coverage
     learned.delta = slack(logits_NE[free_N], held.expert_N[free_N], parts.coverage)
     learned.least = lowest(scope_N[free_N], parts.coverage)
     learned.least_new = taught[1] if taught else learned.least

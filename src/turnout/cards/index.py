@@ -55,7 +55,7 @@ class CardIndex:
         self,
         cards: Iterable[Card] = (),
         *,
-        blend: float = 0.6,
+        blend: float = 0.75,
         weights: Mapping[str, float] = WEIGHTS,
         encode: Encode | None = None,
     ) -> None:
@@ -147,12 +147,10 @@ class CardIndex:
         live = np.array(sorted(self._slot_of.values()), dtype=np.intp) if len(self) <= pool else None
         if self._vectors is None or not len(self):
             return np.empty(0, dtype=np.intp), np.empty(0, np.float32), np.empty(0, np.float32)
-        lexical_C = self._lexical.scores(text)
         row_D = np.asarray(self._encode([text]))[0]
         if live is None:
-            live = self._union(lexical_C, row_D, pool)
-        most = self._lexical.most(text)
-        lexical_K = lexical_C[live] / np.float32(most) if most else np.zeros(len(live), np.float32)
+            live = self._union(self._lexical.rough(text), row_D, pool)
+        lexical_K = self._lexical.at(text, live) / np.float32(self._lexical.most(text) or 1.0)
         return live, lexical_K, self._vectors.cosines(row_D, live)
 
     def scores(self, texts: Sequence[str]) -> tuple[Floats, Floats]:
@@ -172,8 +170,9 @@ class CardIndex:
         near = self._vectors.near(row_D)
         place = _largest(self._vectors.cosines(row_D, near), wide)
         dense = place if near is None else near[place]
-        lexical = _largest(lexical_C, wide)
-        both = np.union1d(dense, lexical[lexical_C[lexical] > 0])
+        hits = np.flatnonzero(lexical_C)
+        lexical = hits[_largest(lexical_C[hits], wide)]
+        both = np.union1d(dense, lexical)
         return both[[self._cards[slot] is not None for slot in both.tolist()]]
 
     def state(self) -> dict[str, Any]:
@@ -195,5 +194,6 @@ class CardIndex:
 
 def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
     """Places of the largest values, in no order."""
-    count = min(count, len(values))
+    if count >= len(values):
+        return np.arange(len(values))
     return np.argpartition(values, len(values) - count)[len(values) - count :]

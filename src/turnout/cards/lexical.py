@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from turnout.cards.words import words
 
 K1, B = 1.2, 0.5
+COMMON = 0.1  # of the cards
 USUAL = {
     "name": 3.0,
     "description": 40.0,
@@ -82,12 +83,37 @@ class Lexical:
 
     def scores(self, text: str) -> NDArray[np.float32]:
         """BM25 of every slot, shape (C,), removed ones included."""
+        return self._summed(self._found(text))
+
+    def rough(self, text: str) -> NDArray[np.float32]:
+        """As `scores`, without the terms that more than one in ten live cards hold where there are rarer ones.
+
+        Common terms weigh little and cost most; `at` brings them in for the slots that matter.
+        """
+        found = self._found(text)
+        rare = [(posting, weight) for posting, weight in found if posting.live <= COMMON * self.live]
+        return self._summed(rare or found)
+
+    def at(self, text: str, slots: NDArray[np.intp]) -> NDArray[np.float32]:
+        """BM25 of some slots alone."""
+        scores_K = np.zeros(len(slots), dtype=np.float32)
+        for posting, weight in self._found(text):
+            holders, impacts = posting.arrays()
+            place = np.minimum(np.searchsorted(holders, slots), len(holders) - 1)
+            scores_K += np.where(holders[place] == slots, weight * impacts[place], np.float32(0.0))
+        return scores_K
+
+    def _found(self, text: str) -> list[tuple[_Posting, np.float32]]:
+        """Postings of the text's terms, each with its weight."""
+        counts = Counter(words(text)).items()
+        known = ((term, count, self._postings.get(term)) for term, count in counts)
+        return [(posting, np.float32(self.idf(term) * count)) for term, count, posting in known if posting is not None]
+
+    def _summed(self, found: list[tuple[_Posting, np.float32]]) -> NDArray[np.float32]:
         scores_C = np.zeros(self.size, dtype=np.float32)
-        for term, count in Counter(words(text)).items():
-            posting = self._postings.get(term)
-            if posting is not None:
-                slots, impacts = posting.arrays()
-                scores_C[slots] += np.float32(self.idf(term) * count) * impacts
+        for posting, weight in found:
+            slots, impacts = posting.arrays()
+            scores_C[slots] += weight * impacts
         return scores_C
 
     def most(self, text: str) -> float:

@@ -83,6 +83,7 @@ class Learned:
     least: float = -math.inf
     least_new: float = -math.inf
     coverage: float = 0.95
+    cede: float = 0.03
     evidence: dict[str, Any] = field(default_factory=dict)
 
 
@@ -134,6 +135,7 @@ class CardRouter:
                     matcher.remove(place)
             self.learned.level = np.delete(self.learned.level, [places[id] for id in gone], axis=1)
             self.learned.new -= set(gone)
+            recede(self.learned, self.index)
 
     def select(self, text: str, *, most: int | None = None) -> Choice:
         """The experts for a text; `most` caps the set, which then keeps no promise of coverage."""
@@ -265,6 +267,18 @@ def extend(learned: Learned, index: CardIndex, cards: Sequence[Card]) -> None:
     before, after = learned.level, levelled(index, learned)
     after[:, : before.shape[1]] = before  # an earlier card keeps the level it was given
     learned.level = after
+    recede(learned, index)
+
+
+def recede(learned: Learned, index: CardIndex) -> None:
+    """Set the newcomers' bias so that they take the ceded share of the background, whose texts are the others'."""
+    new_E = np.array([card.id in learned.new for card in index.cards], dtype=bool)
+    if not learned.background or not new_E.any() or new_E.all():
+        return
+    scores_NEM = all_scores(index, learned, learned.background, read(learned.signals, learned.background))
+    best_N = learned.fusion.logits(scores_NEM, new_E & False)[:, ~new_E].argmax(axis=1)
+    place_N = np.flatnonzero(~new_E)[best_N]
+    learned.fusion.cede(scores_NEM, new_E, place_N, learned.cede)
 
 
 def levelled(index: CardIndex, learned: Learned) -> Floats:

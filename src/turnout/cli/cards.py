@@ -46,7 +46,7 @@ def fit(
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the fitted router.")],
     coverage: Annotated[float, typer.Option(help="Probability that a set holds the right expert.")] = 0.95,
-    cede: Annotated[float, typer.Option(help="Share of known experts' texts that newcomers may take.")] = 0.04,
+    cede: Annotated[float, typer.Option(help="Share of known experts' texts that newcomers may take.")] = 0.03,
     seed: Annotated[int, typer.Option(min=0, help="Of the split and the rehearsal.")] = 0,
     as_json: Json = False,
 ) -> None:
