@@ -33,16 +33,17 @@ def plot(found: list[Curve]) -> str:
     """A panel per newcomer and estimator would be many: one per newcomer and way, a line per estimator."""
     panels = []
     for name in dict.fromkeys(curve.newcomer for curve in found):
+        short = name if len(name) <= 22 else f"{name[:21]}…"
         mine = [curve for curve in found if curve.newcomer == name]
 
         def lines(way: str, mine: list[Curve] = mine) -> dict[str, list[tuple[float, float]]]:
             return {c.estimator: [(p.labels, p.gain.mean) for p in c.points if p.way == way] for c in mine}
 
         panels.append(
-            Panel(f"{name} joins: added (line), refitted (dashed)", *AXES, lines(ADDED), dashed=lines(REFITTED))
+            Panel(f"{short} joins: added (line), refitted (dashed)", *AXES, lines(ADDED), dashed=lines(REFITTED))
         )
         panels.append(
-            Panel(f"{name} joins: added (dashed), with caution (line)", *AXES, lines(CAUTIOUS), dashed=lines(ADDED))
+            Panel(f"{short} joins: with caution (line), added (dashed)", *AXES, lines(CAUTIOUS), dashed=lines(ADDED))
         )
     return draw(panels, columns=2)
 

@@ -36,7 +36,7 @@ def draw(panels: Sequence[Panel], columns: int = 3) -> str:
     rows = -(-len(panels) // columns)
     style: Any = {"svg.hashsalt": "lines", "svg.fonttype": "none", "font.size": 10.0, "axes.edgecolor": GRID}
     with mpl.rc_context(style):
-        figure = Figure(figsize=(4.4 * columns, 3.5 * rows), layout="constrained")
+        figure = Figure(figsize=(5.2 * columns, 3.6 * rows), layout="constrained")
         for place, panel in enumerate(panels):
             axes = figure.add_subplot(rows, columns, place + 1)
             _panel(axes, panel)
@@ -60,7 +60,10 @@ def _panel(axes: Any, panel: Panel) -> None:
         axes.set_xscale("log")
     if "y" in panel.logarithmic:
         axes.set_yscale("log")
-    axes.set_title(panel.title, loc="left", fontsize=10.5, color=INK)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+        axis.set_minor_formatter(lambda *_: "")
+    axes.set_title(panel.title, loc="left", fontsize=9.5, color=INK)
     axes.set_xlabel(panel.x, color=MUTED)
     axes.set_ylabel(panel.y, color=MUTED)
     axes.tick_params(colors=MUTED, length=0)
