@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 EXACT, SHORTLIST, BITS = 4096, 1024, 768
+COARSE = 4  # words of sign bits that every vector is compared by, before the rest of them
 
 
 class Vectors:
@@ -60,11 +61,21 @@ class Vectors:
         if self.size <= EXACT:
             return None
         sign_W = _signs(row_D[None].astype(np.float32))[0]
+        pairs = list(zip(self._signs_WC[:, : self.size], sign_W, strict=True))
         apart_C = np.zeros(self.size, dtype=np.uint16)
-        for signs_C, sign in zip(self._signs_WC, sign_W, strict=True):
-            apart_C += np.bitwise_count(signs_C[: self.size] ^ sign)
-        nearer = np.cumsum(np.bincount(apart_C))
-        return np.flatnonzero(apart_C <= np.searchsorted(nearer, SHORTLIST))  # ties with the last one come too
+        for signs_C, sign in pairs[:COARSE]:
+            apart_C += np.bitwise_count(signs_C ^ sign)
+        first = _nearest(apart_C, 8 * SHORTLIST)
+        apart_K = apart_C[first]
+        for signs_C, sign in pairs[COARSE:]:
+            apart_K += np.bitwise_count(signs_C[first] ^ sign)
+        return first[_nearest(apart_K, SHORTLIST)]
+
+
+def _nearest(apart_C: NDArray[np.uint16], count: int) -> NDArray[np.intp]:
+    """Places of the `count` smallest distances, and of all that equal the last of them."""
+    within = np.cumsum(np.bincount(apart_C))
+    return np.flatnonzero(apart_C <= np.searchsorted(within, count))
 
 
 @cache
