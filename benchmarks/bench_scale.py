@@ -149,9 +149,9 @@ def fit(count: int, engine: str) -> dict[str, float]:
     """A ridge router on a made log of so many queries, by chunks or whole."""
     sys.path.insert(0, str(HERE))
     from bench_decision import EXPERTS, KINDS, texts
-    from turnout.routers.streaming import fit_by_chunks
 
     from turnout import OutcomeLog, Router, registry
+    from turnout.routers.streaming import fit_by_chunks
 
     prompts, kind_N = texts(min(count, 20_000))
     times = -(-count // len(prompts))
