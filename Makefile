@@ -27,8 +27,9 @@ check: setup ## style, types, layers, sizes
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/test_house.py
 
-test: setup ## the tests, one of which routes real requests to a real model
-	$(BIN)/python -m pytest
+test: export OMP_NUM_THREADS ?= 1
+test: setup ## the tests, one process a core; one test routes real requests to a real model
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 bench: setup ## speed: decisions, log, gateway; quality: `turnout bench`
 	$(BIN)/python benchmarks/bench_import.py
