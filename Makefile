@@ -37,6 +37,10 @@ bench: setup ## speed: decisions, log, gateway; quality: `turnout bench`
 	$(BIN)/python benchmarks/bench_decision.py
 	$(BIN)/python benchmarks/bench_gateway.py
 	$(BIN)/python benchmarks/bench_peers.py
+	$(BIN)/python benchmarks/bench_cards.py
+	$(BIN)/python benchmarks/bench_scale.py
+	test ! -d ../shared/data || for name in robustness newcomer conversations; do \
+	  TURNOUT_DATA=../shared/data $(BIN)/python benchmarks/bench_$$name.py || exit 1; done
 	test ! -d ../shared/data || $(BIN)/turnout bench --data ../shared/data
 
 docs: setup ## the pages that are generated from the registry
