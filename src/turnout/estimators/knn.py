@@ -91,6 +91,7 @@ class KNN(Estimator):
         coarse = search.coarse_NC.shape[1]
         similar_NM = x_ND[:, :coarse] @ search.coarse_NC.T
         mean_NE, se_NE = np.empty((2, len(x_ND), len(self.mean_E_)))
+        row_N1 = np.arange(len(x_ND))[:, None]
         for group in search.groups:
             s_NM = similar_NM if group.rows_M is None else similar_NM[:, group.rows_M]
             if coarse < x_ND.shape[1]:
@@ -99,11 +100,11 @@ class KNN(Estimator):
                 # row by row: candidates of many queries together would not fit any cache
                 s_NK = np.array([self.x_ND_.take(k, axis=0) @ x_D for k, x_D in zip(rows_NK, x_ND, strict=True)])
                 best_NK = _largest(s_NK, self.k)
-                near_NK = np.take_along_axis(near_NK, best_NK, axis=1)
-                weights_NK = self._weigh(np.take_along_axis(s_NK, best_NK, axis=1))
+                near_NK = near_NK[row_N1, best_NK]
+                weights_NK = self._weigh(s_NK[row_N1, best_NK])
             else:
                 near_NK = _largest(s_NM, self.k)
-                weights_NK = self._weigh(np.take_along_axis(s_NM, near_NK, axis=1))
+                weights_NK = self._weigh(s_NM[row_N1, near_NK])
             mean_NE[:, group.columns_G], se_NE[:, group.columns_G] = self._pool(group, near_NK, weights_NK)
         return mean_NE, se_NE
 
