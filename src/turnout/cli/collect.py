@@ -29,6 +29,12 @@ def command(
     experts: Annotated[
         str | None, typer.Option(help="Comma-separated ids or patterns, as 'small*'; default all configured.")
     ] = None,
+    grader: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="FILE.py:FUNCTION from (response, target) to a score, for rows that name it; may be repeated."
+        ),
+    ] = None,
     size: Annotated[int, typer.Option(min=1, help="Questions per reasoning-gym data set.")] = 20,
     seed: Annotated[int, typer.Option(help="Of the generated questions and of their order.")] = 0,
     concurrency: Annotated[int, typer.Option(min=1, help="Calls at once.")] = 8,
@@ -48,13 +54,14 @@ def command(
     """Ask every expert every question, grade the answers and write the outcome log."""
     from turnout.cli._output import emit
     from turnout.collect.ask import Settings
+    from turnout.collect.functions import read_functions
     from turnout.collect.tasks import load as load_tasks
     from turnout.config import load
 
     loaded = load(config)
     limits = _limits(max_tokens or [])
     settings = Settings(limits, temperature=temperature, top_logprobs=logprobs, deadline_s=timeout)
-    questions = load_tasks(tasks, size=size, seed=seed)
+    questions = load_tasks(tasks, size=size, seed=seed, functions=read_functions(grader or ()))
     options = {"concurrency": concurrency, "max_usd": max_usd, "seed": seed}
     chosen = [pattern.strip() for pattern in experts.split(",")] if experts else ["*"]
     progress = asyncio.run(_collect(loaded, chosen, questions, out, settings, options))

@@ -8,10 +8,12 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from turnout import registry
 from turnout.collect._lines import objects
+from turnout.collect.functions import Function
 from turnout.collect.graders.base import Grader, final_answer, targets
 from turnout.collect.graders.numeric import numbers
 from turnout.errors import ConfigError, LogError, ParameterError, UnknownNameError
@@ -34,11 +36,14 @@ class Question:
         return f"{self.task}/{hashlib.sha256(self.prompt.encode('utf-8', 'replace')).hexdigest()[:12]}"
 
 
-def load(names: Sequence[str], *, size: int = 20, seed: int = 0) -> list[Question]:
+def load(
+    names: Sequence[str], *, size: int = 20, seed: int = 0, functions: Mapping[str, Function] = MappingProxyType({})
+) -> list[Question]:
     """The questions of several tasks; a prompt that repeats within a task is taken once.
 
     A name is a reasoning-gym data set or the path of a JSONL file; `name:size` takes so many of it, of a file at random
-    by `seed`. Without a size a file is taken whole and a data set gives `size`. Raises ConfigError, LogError or
+    by `seed`. Without a size a file is taken whole and a data set gives `size`. `functions` are graders that rows may
+    name beside the registered ones. Raises ConfigError, LogError or
     UnknownNameError.
     """
     found: dict[str, Question] = {}
@@ -46,7 +51,7 @@ def load(names: Sequence[str], *, size: int = 20, seed: int = 0) -> list[Questio
         base, own = _sized(name)
         path = Path(base)
         if path.suffix in (".jsonl", ".ndjson") or path.is_file():
-            questions = from_jsonl(path)
+            questions = from_jsonl(path, functions)
             if own is not None:
                 random.Random(seed).shuffle(questions)
                 questions = questions[:own]
@@ -67,15 +72,15 @@ def _sized(name: str) -> tuple[str, int | None]:
     return base, int(own)
 
 
-def from_jsonl(path: Path) -> list[Question]:
+def from_jsonl(path: Path, functions: Mapping[str, Function] = MappingProxyType({})) -> list[Question]:
     """Rows of `{"prompt": …, "target": text or list, "grader": "exact", "task": the file's name}`. Raises LogError."""
-    made = [_from_row(row, where, path.stem) for where, row in objects(path)]
+    made = [_from_row(row, where, path.stem, functions) for where, row in objects(path)]
     if not made:
         raise LogError(f"{path}: no questions")
     return made
 
 
-def _from_row(row: Mapping[str, Any], where: str, stem: str) -> Question:
+def _from_row(row: Mapping[str, Any], where: str, stem: str, functions: Mapping[str, Function]) -> Question:
     prompt, target = row.get("prompt"), row.get("target")
     if not isinstance(prompt, str) or not prompt.strip():
         raise LogError(f"{where}: `prompt` must be a text, got {prompt!r}")
@@ -83,6 +88,8 @@ def _from_row(row: Mapping[str, Any], where: str, stem: str) -> Question:
     name, task = row.get("grader", "exact"), row.get("task", stem)
     if not isinstance(task, str) or not isinstance(name, str):
         raise LogError(f"{where}: `task` and `grader` must be texts, got {task!r} and {name!r}")
+    if name in functions:
+        return Question(task, prompt, wanted, name, lambda response: functions[name](response, wanted))
     try:
         grader = get_grader(name)
         grader.check_target(wanted)
