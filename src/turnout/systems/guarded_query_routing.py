@@ -157,7 +157,7 @@ GUARDED_QUERY_ROUTING = System(
     claim=Claim(
         "A wide one-layer network over bags of words reaches a GQR score of 88 in under 4 ms, near the 91 of language "
         "models that take 62 to 669 ms; fastText reaches 80 in under 1 ms.",
-        "abstract",
+        "a third party's summary of the paper",
     ),
     parts=(
         "signal:embedding",
