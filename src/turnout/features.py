@@ -16,6 +16,16 @@ from numpy.typing import NDArray
 Floats: TypeAlias = NDArray[np.floating[Any]]
 
 
+def unit(x_ND: Floats) -> NDArray[np.float32]:
+    """Rows of length one, float32; a row of zeros stays one.
+
+    >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]])).round(2).tolist()
+    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+    """
+    length_N1 = np.sqrt((x_ND * x_ND).sum(axis=1, keepdims=True))
+    return np.asarray(x_ND / np.maximum(length_N1, 1e-12), dtype=np.float32)
+
+
 @dataclass(frozen=True, slots=True)
 class Sparse:
     """Compressed sparse rows: row n holds `data[indptr[n]:indptr[n+1]]` at columns `indices[…]`."""

@@ -6,8 +6,6 @@ Shape letters: N queries, E experts, H map dimensions, M drawn queries.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,7 +32,7 @@ def loss_and_slope(
     rows = len(rating_NE)
     if kind == "bce":
         loss = float((weights_NE * (np.logaddexp(0.0, rating_NE) - scores_NE * rating_NE)).sum())
-        return loss / rows, weights_NE * (_sigmoid(rating_NE) - scores_NE) / rows
+        return loss / rows, weights_NE * (sigmoid(rating_NE) - scores_NE) / rows
     if kind == "pair":
         return _pairs(rating_NE, scores_NE, weights_NE)
     if kind == "soft":
@@ -51,7 +49,7 @@ def _pairs(rating_NE: Floats, scores_NE: Floats, weights_NE: Floats) -> tuple[fl
         won_NJ = 0.5 + 0.5 * (scores_NE[:, i, None] - scores_NE[:, i + 1 :])
         weight_NJ = root_NE[:, i, None] * root_NE[:, i + 1 :] / (experts - 1)
         loss += float((weight_NJ * (np.logaddexp(0.0, ahead_NJ) - won_NJ * ahead_NJ)).sum())
-        part_NJ = weight_NJ * (_sigmoid(ahead_NJ) - won_NJ)
+        part_NJ = weight_NJ * (sigmoid(ahead_NJ) - won_NJ)
         slope_NE[:, i] += part_NJ.sum(axis=1)
         slope_NE[:, i + 1 :] -= part_NJ
     return loss / rows, slope_NE / rows
@@ -119,8 +117,9 @@ def _row_weight(weights_NE: Floats) -> Floats:
     return np.asarray(weights_NE.sum(axis=1, keepdims=True) / count_N1)
 
 
-def _sigmoid(x: Any) -> Any:
-    return 0.5 + 0.5 * np.tanh(0.5 * x)
+def sigmoid(x: Floats) -> Floats:
+    """In this form it cannot overflow."""
+    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * x))
 
 
 def _softmax(x_NE: Floats) -> Floats:

@@ -13,7 +13,7 @@ from turnout.estimators._cells import dense
 from turnout.estimators._levels import SCOPES, Levels
 from turnout.estimators._linear import even_weights
 from turnout.estimators.base import Estimator
-from turnout.features import FeatureMap, Floats
+from turnout.features import FeatureMap, Floats, unit
 
 __all__ = ["BradleyTerry"]
 
@@ -80,8 +80,7 @@ class BradleyTerry(Estimator):
         return max(1, min(CHUNK, PAIRS // int(experts * experts)))
 
     def _unit(self, features: FeatureMap) -> Floats:
-        x_ND = dense(features[self.signal], self.signal)
-        return np.asarray(x_ND / np.maximum(np.linalg.norm(x_ND, axis=1, keepdims=True), 1e-12), dtype=np.float32)
+        return unit(dense(features[self.signal], self.signal))
 
     def _weighted(self, x_BD: Floats, logged_ND: Floats, apart: NDArray[np.intp] | None = None) -> Floats:
         """The weight of N logged queries in each of B others, rows summing to one; `apart` are its own, left out."""

@@ -13,7 +13,7 @@ from turnout.base import Number, Of, OneOf, Rule
 from turnout.estimators._cells import dense
 from turnout.estimators._inverted import Inverted, cells, centers
 from turnout.estimators.base import Estimator, weighted_mean
-from turnout.features import FeatureMap, Floats
+from turnout.features import FeatureMap, Floats, unit
 
 __all__ = ["KNN"]
 
@@ -63,7 +63,7 @@ class KNN(Estimator):
         return (self.signal,)
 
     def _fit(self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None) -> None:
-        x_ND = _unit(dense(features[self.signal], self.signal))
+        x_ND = unit(dense(features[self.signal], self.signal))
         self.rotation_DD_ = _principal(x_ND)
         self.x_ND_ = x_ND @ self.rotation_DD_
         self.scores_NE_ = np.where(weights_NE > 0, scores_NE, np.nan).astype(np.float32)
@@ -82,7 +82,7 @@ class KNN(Estimator):
         return np.concatenate([mean for mean, _ in parts]), np.concatenate([se for _, se in parts])
 
     def _turned(self, features: FeatureMap) -> Floats:
-        return _unit(dense(features[self.signal], self.signal)) @ self.rotation_DD_
+        return unit(dense(features[self.signal], self.signal)) @ self.rotation_DD_
 
     def _near(self, x_ND: Floats) -> tuple[Floats, Floats]:
         search = self._search()
@@ -247,8 +247,3 @@ def _group(scores_NE: Floats, weights_NE: Floats) -> list[Group]:
         sums_MF = np.hstack([weights_MG, weights_MG * scores_MG, weights_MG * scores_MG**2])
         groups.append(Group(columns_G, whole, sums_MF, weights_MG**2))
     return groups
-
-
-def _unit(x_ND: Floats) -> Floats:
-    length_N1 = np.sqrt((x_ND * x_ND).sum(axis=1, keepdims=True))
-    return np.asarray(x_ND / np.maximum(length_N1, 1e-12), dtype=np.float32)

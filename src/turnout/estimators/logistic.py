@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from turnout.estimators._linear import Design, Spectrum, Weights, solve
+from turnout.estimators._losses import sigmoid
 from turnout.estimators._model import LinearModel
 from turnout.features import FeatureMap, Floats
 
@@ -38,7 +39,7 @@ class Logistic(LinearModel):
         predictor_NE = np.broadcast_to(level_E, scores_NE.shape)
         for _ in range(STEPS):
             curved_NE = _curvature(predictor_NE)
-            working_NE = predictor_NE - level_E + (scores_NE - _sigmoid(predictor_NE)) / curved_NE
+            working_NE = predictor_NE - level_E + (scores_NE - sigmoid(predictor_NE)) / curved_NE
             weights = solve(
                 design, spectrum, working_NE, weights_NE * curved_NE, penalty, start=weights, tolerance=INNER
             )
@@ -54,13 +55,9 @@ class Logistic(LinearModel):
 
     def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
         predictor_NE, leverage_NE = self._linear(features)
-        return _sigmoid(predictor_NE), np.sqrt(self.variance_E_ * leverage_NE)
-
-
-def _sigmoid(x_NE: Floats) -> Floats:
-    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * x_NE))  # cannot overflow
+        return sigmoid(predictor_NE), np.sqrt(self.variance_E_ * leverage_NE)
 
 
 def _curvature(x_NE: Floats) -> Floats:
-    mean_NE = _sigmoid(x_NE)
+    mean_NE = sigmoid(x_NE)
     return np.maximum(mean_NE * (1.0 - mean_NE), EDGE * (1 - EDGE))

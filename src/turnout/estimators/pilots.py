@@ -14,7 +14,7 @@ from turnout.estimators._cells import cell_means, dense
 from turnout.estimators._clusters import k_means
 from turnout.estimators._levels import SCOPES, Levels
 from turnout.estimators.base import Estimator
-from turnout.features import FeatureMap, Floats
+from turnout.features import FeatureMap, Floats, unit
 
 __all__ = ["Pilots"]
 
@@ -68,16 +68,14 @@ class Pilots(Estimator):
         self.levels_ = Levels.fit(self._ratings(x_ND), scores_NE, weights_NE, self.level).parts()
 
     def _unit(self, features: FeatureMap) -> Floats:
-        x_ND = dense(features[self.signal], self.signal)
-        return np.asarray(x_ND / np.maximum(np.linalg.norm(x_ND, axis=1, keepdims=True), 1e-12), dtype=np.float32)
+        return unit(dense(features[self.signal], self.signal))
 
     def _grouped(self, x_ND: Floats, best_N: NDArray[np.bool_], code_N: NDArray[np.int64]) -> Floats:
         """Unit centroids (P, D) of an expert's best queries per task; one of all of them where every task has few."""
         rows = [np.flatnonzero(best_N & (code_N == code)) for code in range(int(code_N.max()) + 1)]
         kept = [part for part in rows if len(part) >= self.fewest] or [np.flatnonzero(best_N)]
         pilots_PD = np.concatenate([np.zeros((0, x_ND.shape[1])), *(self._centers(x_ND[p]) for p in kept if len(p))])
-        norm_P1 = np.maximum(np.linalg.norm(pilots_PD, axis=1, keepdims=True), 1e-12)
-        return np.asarray(pilots_PD / norm_P1, dtype=np.float32)
+        return unit(pilots_PD)
 
     def _centers(self, x_MD: Floats) -> Floats:
         """`each` centroids of one group, fewer where it has fewer queries."""
