@@ -1,8 +1,8 @@
-"""Scores of logged requests: request logs hold none of their own, so they come from a field or from a file."""
+"""What counts as a score: one metric of several, or for logged requests, which hold none, a field or a file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from turnout.errors import LogError
@@ -36,6 +36,15 @@ class Grades:
             looked = "in the file of scores" if self._given is not None else f"at {', '.join(self._paths)}"
             hint = "name the field with `score=PATH`, or a file of {id, score} rows with `scores=FILE`"
             raise LogError(f"{where}: a request log says what was answered, not how well; no score {looked}; {hint}")
+
+
+def chosen_metric(
+    named: str | None, preferred: Sequence[str], there: Collection[str], graded: Sequence[str]
+) -> str | None:
+    """The first metric of those `named` (with commas), else of the `preferred`, else the only graded one, or None."""
+    wanted = [name.strip() for name in named.split(",")] if named else preferred
+    chosen = next((name for name in wanted if name in there), None)
+    return graded[0] if chosen is None and named is None and len(graded) == 1 else chosen
 
 
 def _read(file: Path) -> Mapping[str, object]:

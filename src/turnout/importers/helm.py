@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from turnout.base import OneOf, Rule
 from turnout.errors import LogError
 from turnout.importers import _reading
+from turnout.importers._grades import chosen_metric
 from turnout.importers._reading import Record
 from turnout.importers._rows import Rows
 from turnout.importers.base import Importer, Text
@@ -157,10 +158,7 @@ class HELM(Importer):
     def _metric(self, stats: Mapping[Key, Record], file: Path) -> str:
         there = dict.fromkeys(name for each in stats.values() for name in each)
         graded = [name for name in there if not _COUNTED.fullmatch(name)]
-        wanted = tuple(name.strip() for name in self.metric.split(",")) if self.metric else _PREFERRED
-        chosen = next((name for name in wanted if name in there), None)
-        if chosen is None and self.metric is None and len(graded) == 1:
-            chosen = graded[0]
+        chosen = chosen_metric(self.metric, _PREFERRED, there, graded)
         if chosen is None:
             asked = f"no metric {self.metric!r}" if self.metric else "none of the usual metrics"
             raise LogError(f"{file.parent}: {asked}; name one with `metric`: {', '.join(graded) or 'none there'}")

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from turnout.base import OneOf, Rule
 from turnout.errors import LogError
 from turnout.importers import _chat, _reading
+from turnout.importers._grades import chosen_metric
 from turnout.importers._reading import Record
 from turnout.importers._rows import Rows
 from turnout.importers.base import Importer, Text
@@ -181,10 +182,7 @@ class LMEval(Importer):
     def _metric(self, sample: Record, task: str, results: Record, where: str) -> str:
         listed = sample.get("metrics")
         there = [str(m) for m in listed] if isinstance(listed, list) else [key for key in sample if key not in _FIXED]
-        wanted = tuple(name.strip() for name in self.metric.split(",")) if self.metric else _PREFERRED
-        chosen = next((name for name in wanted if name in there), None)
-        if chosen is None and self.metric is None and len(there) == 1:
-            chosen = there[0]
+        chosen = chosen_metric(self.metric, _PREFERRED, there, there)
         if chosen is None:
             asked = f"no metric {self.metric!r}" if self.metric else "several metrics"
             raise LogError(f"{where}: {asked} for {task!r}; name one with `metric`: {', '.join(there) or 'none there'}")
