@@ -25,7 +25,7 @@ from turnout.evaluation.search import Choice, Search, Standing
 from turnout.evaluation.tables import Table
 from turnout.features import Features, take
 from turnout.routers import Router
-from turnout.routers.bound import stated
+from turnout.routers.bound import stated_prices
 from turnout.routers.evidence import assemble, fit_costs, nothing, prompt_sizes, read_signals
 from turnout.routers.fitting import fit_decisions
 from turnout.types import Arm
@@ -64,7 +64,7 @@ class Tuned:
 
     def __call__(self, log: OutcomeLog, train_I: Index, test_I: Index, seed: int) -> TunedEstimates:
         tried, _ = candidates(log, self.methods)
-        prices = {arm.id: arm.price for arm in self.arms if stated(arm.price)}
+        prices = stated_prices(self.arms)
         features = self._of(log, _wanted(tried), train_I)
         train = log.select(train_I)
         evidence = assemble(train, take(features, train_I), prices)
@@ -144,7 +144,7 @@ def tune(
     Raises ConfigError for a goal in dollars on a log without costs, LogError where nothing can be fitted.
     """
     goal, start = goal or Goal(), clock()
-    if goal != Goal() and not log.has("cost") and not any(stated(arm.price) for arm in arms):
+    if goal != Goal() and not log.has("cost") and not stated_prices(arms):
         raise ConfigError(f"{goal.words} needs costs; give prices, or a log with `cost` or token counts")
     splits = folds(Table.of(log), outer, seeds) if outer else []
     workers = _parallel.automatic(log, splits) if workers is None else workers
@@ -176,7 +176,7 @@ def _final(
 ) -> tuple[Router, Choice, dict[str, str]]:
     """The search on the whole log, and the router that it leads to."""
     tried, refused = candidates(log, method.methods)
-    prices = {arm.id: arm.price for arm in method.arms if stated(arm.price)}
+    prices = stated_prices(method.arms)
     wanted = _wanted(tried)
     signals, features = read_signals(log, wanted)
     evidence = assemble(log, features, prices)

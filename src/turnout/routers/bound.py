@@ -5,7 +5,7 @@ Shape letters: N requests, X the router's experts followed by the pool's newcome
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -314,6 +314,11 @@ def _live_costs(costs: CostModel, arms: Sequence[Arm], newcomers: Sequence[Arm])
 def stated(price: Price) -> bool:
     """Whether a price says anything: all zeros and not nominal is what an arm has that names none."""
     return bool(price.input or price.output or price.nominal)
+
+
+def stated_prices(arms: Iterable[Arm]) -> dict[str, Price]:
+    """The prices that say anything, by expert."""
+    return {arm.id: arm.price for arm in arms if stated(arm.price)}
 
 
 def _list_price(price: Price) -> float:

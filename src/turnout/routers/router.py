@@ -19,7 +19,7 @@ from turnout.features import FeatureMap, n_rows
 from turnout.policies.base import Policy
 from turnout.prices import CostModel, sizes
 from turnout.routers import saving
-from turnout.routers.bound import Bound, stated
+from turnout.routers.bound import Bound, stated_prices
 from turnout.routers.calibration import Calibration
 from turnout.routers.evidence import nothing
 from turnout.routers.examples import Examples
@@ -106,7 +106,7 @@ class Router:
         from turnout.routers.fitting import default_estimator, default_policy, describe_fit, fit_decisions
         from turnout.routers.regions import Regions
 
-        prices = {arm.id: arm.price for arm in arms if stated(arm.price)}
+        prices = stated_prices(arms)
         estimator = default_estimator(log) if estimator is None else estimator.clone()
         policy = default_policy() if policy is None else policy.clone()
         evidence, fitted = gather(log, estimator.signals, prices, signals)
@@ -117,8 +117,7 @@ class Router:
             folds=folds, seed=seed, guard=guard, baseline=baseline, watch=watch, known=known, regions=drawn,
         )  # fmt: skip
         estimator.fit(evidence.features, evidence.scores_NE, weights_NE=evidence.weights_NE, tasks=evidence.tasks)
-        given = {arm.id: arm for arm in arms}
-        made = cls(
+        return cls.settled(
             signals=fitted,
             widths={name: values.shape[1] for name, values in evidence.features.items()},
             estimator=estimator,
@@ -126,11 +125,15 @@ class Router:
             policy=policy,
             costs=costs,
             guard=verdict,
-            arms=[given.get(expert, Arm(expert)) for expert in evidence.experts],
+            arms=named_arms(arms, evidence.experts),
             examples=Examples.draw(evidence, examples, seed, keep_text),
             summary=describe_fit(log, evidence, found, seed),
         )
-        return cls._from_parts(saving.settled(made._parts()))
+
+    @classmethod
+    def settled(cls, **parts: Any) -> Self:
+        """The router of these parts as it will be once saved and loaded, so that it decides alike before and after."""
+        return cls._from_parts(saving.settled(cls(**parts)._parts()))
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -292,6 +295,12 @@ def _arm_state(arm: Arm) -> dict[str, Any]:
         "model": arm.model,
         "how": {"name": arm.how.name, "suffix": arm.how.suffix, "body": _listed(arm.how.body)},
     }
+
+
+def named_arms(arms: Sequence[Arm], experts: Sequence[str]) -> list[Arm]:
+    """An arm per expert: the given one, or one of which only the id is known."""
+    given = {arm.id: arm for arm in arms}
+    return [given.get(expert, Arm(expert)) for expert in experts]
 
 
 def _arm(state: Mapping[str, Any]) -> Arm:

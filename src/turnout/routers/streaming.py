@@ -25,13 +25,12 @@ from turnout.estimators.base import Estimator
 from turnout.estimators.ridge import Ridge
 from turnout.features import Features
 from turnout.policies.base import Policy
-from turnout.routers import saving
-from turnout.routers.bound import stated
+from turnout.routers.bound import stated_prices
 from turnout.routers.crossfit import CrossFit, calibrated
 from turnout.routers.evidence import Evidence, assemble, fit_costs, nothing
 from turnout.routers.examples import Examples
 from turnout.routers.fitting import default_policy, describe_fit, fit_decisions
-from turnout.routers.router import Router
+from turnout.routers.router import Router, named_arms
 from turnout.signals.base import Signal
 from turnout.stats.folds import group_folds
 from turnout.types import Arm
@@ -75,7 +74,7 @@ def fit_by_chunks(
     policy = default_policy() if policy is None else policy.clone()
     signals = {n: registry.create("signal", n).fit(log.texts[:LEARNED_FROM]) for n in estimator.signals}
     ridge = check(estimator, _transform(signals, log.texts[:1]))
-    prices = {arm.id: arm.price for arm in arms if stated(arm.price)}
+    prices = stated_prices(arms)
     evidence = assemble(log, nothing(len(log)), prices)
     costs = fit_costs(log, evidence, prices)
     groups = len(np.unique(evidence.groups_N))
@@ -86,8 +85,7 @@ def fit_by_chunks(
     calibration, verdict, figures = fit_decisions(
         evidence, fitted, policy, costs, folds=folds, seed=seed, guard=guard, baseline=None, known=found
     )
-    given = {arm.id: arm for arm in arms}
-    made = Router(
+    return Router.settled(
         signals=signals,
         widths=work.widths,
         estimator=fitted,
@@ -95,11 +93,10 @@ def fit_by_chunks(
         policy=policy,
         costs=costs,
         guard=verdict,
-        arms=[given.get(expert, Arm(expert)) for expert in evidence.experts],
+        arms=named_arms(arms, evidence.experts),
         examples=_examples(evidence, signals, seed, keep_text),
         summary=describe_fit(log, evidence, figures, seed),
     )
-    return Router._from_parts(saving.settled(made._parts()))
 
 
 class _Work:

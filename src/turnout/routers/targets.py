@@ -11,7 +11,7 @@ from turnout import registry
 from turnout.errors import ConfigError
 from turnout.policies.base import Policy
 from turnout.prices import CostModel
-from turnout.routers.bound import stated
+from turnout.routers.bound import stated_prices
 from turnout.routers.evidence import prompt_sizes
 from turnout.types import Arm
 
@@ -45,7 +45,7 @@ def cost_model(log: OutcomeLog, arms: Sequence[Arm] = ()) -> CostModel:
     return CostModel.fit(
         log.experts,
         prompt_sizes(log),
-        prices={arm.id: arm.price for arm in arms if stated(arm.price)},
+        prices=stated_prices(arms),
         cost_NE=log.matrix("cost") if log.has("cost") else None,
         prompt_NE=log.matrix("prompt_tokens") if log.has("prompt_tokens") else None,
         completion_NE=log.matrix("completion_tokens") if log.has("completion_tokens") else None,
