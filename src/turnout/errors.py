@@ -13,6 +13,7 @@ TurnoutError
 │   ├── ExpertTimeout
 │   └── ExpertUnreachable
 ├── BudgetError          a cap on spend was reached
+├── RoutingError         a routed layer was given what it cannot route
 └── RequestError         a request that cannot be served; carries the HTTP status and OpenAI's error fields
     └── RefusedError     an operator's rule refused it
 """
@@ -66,6 +67,10 @@ class NotFittedError(TurnoutError):
 
 class ModelError(TurnoutError):
     """Weights cannot be found, fetched or trusted."""
+
+
+class RoutingError(TurnoutError):
+    """A routed layer or one of its parts was given what it cannot route; the message names shapes or values."""
 
 
 class ExpertError(TurnoutError):

@@ -17,7 +17,8 @@ from typing import Any, Literal
 from turnout import registry
 from turnout.stats import Interval
 
-Slot = Literal["signal", "estimator", "policy", "plan", "feedback", "fleet"]
+RequestSlot = Literal["signal", "estimator", "policy", "plan", "feedback", "fleet"]
+ModelSlot = Literal["gate", "selector", "balancer", "experts", "dispatcher", "combiner", "statistics", "training"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Figures:
 
     `value` is the system's `metric`, `gain` its paired difference to the baseline `against`, None where nothing can be
     paired. Every row has a `name` and the same further columns. `mechanism` marks a test that the machinery does what
-    it says where no real data can show the effect; such figures are never mixed with measured ones.
+    it says where no real data can show the effect; such figures are never mixed with measured ones. `verdict` says
+    whether a small-scale test of a published mechanism reproduced it.
     """
 
     table: str
@@ -55,6 +57,7 @@ class Figures:
     against: str
     rows: Sequence[Mapping[str, str | float | None]]
     mechanism: bool = False
+    verdict: Literal["", "reproduced", "tie", "not at this size"] = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; an interval becomes {mean, low, high}."""
@@ -74,6 +77,7 @@ class Figures:
         text = f"{self.table}: {self.metric} {_span(self.value, '.3f')}"
         if self.gain is not None:
             text += f" · {_span(self.gain, '+.3f')} over {self.against}"
+        text = f"{text}; {self.verdict}" if self.verdict else text
         return f"{text} (mechanism test)" if self.mechanism else text
 
 
@@ -92,7 +96,7 @@ class System:
     level: Literal["request", "in-model"]
     claim: Claim
     parts: tuple[str, ...]
-    novelty: Slot
+    novelty: RequestSlot | ModelSlot
     build: Callable[[], Mapping[str, Any]]
     deviations: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()

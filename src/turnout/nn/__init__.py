@@ -1,0 +1,45 @@
+"""Routing inside a network: mixture-of-experts layers, adapters and routers as torch parts.
+
+Torch is loaded here and nowhere else; install it with the extra `nn`. Names load lazily: a registered part's class is
+its file's name without underscores, so `TopK` is `selectors/top_k.py`.
+
+>>> from turnout.nn import TopK
+>>> TopK.name, TopK.kind
+('top_k', 'selector')
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from typing import Any
+
+from turnout import registry
+
+KINDS = ("gate", "selector", "balancer", "experts", "dispatcher", "combiner")
+_HOMES = {
+    "OutputOnly": "layer",
+    "Override": "plan",
+    "Plan": "plan",
+    "Routed": "layer",
+    "RoutedLayer": "layer",
+    "RoutingContext": "plan",
+    "RoutingStats": "statistics.base",
+    "losses": "layer",
+    "update_biases": "layer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"turnout.nn.{_HOMES[name]}"), name)
+    kind, part = _parts().get(name.lower(), ("", ""))
+    if kind and (found := registry.get(kind, part)).__name__ == name:
+        return found
+    raise AttributeError(f"module 'turnout.nn' has no attribute {name!r}")
+
+
+@cache
+def _parts() -> dict[str, tuple[str, str]]:
+    """Registered parts by their class's name in lower case."""
+    return {name.replace("_", ""): (kind, name) for kind in KINDS for name in registry.names(kind)}

@@ -1,0 +1,1 @@
+"""Balancers: named losses on a routing, and the loss-free bias. One file, one class."""

@@ -1,0 +1,233 @@
+"""The six parts of a routed layer. The public `forward` does what all of a kind share; a part writes one hook.
+
+    gate → selector → dispatcher → experts → combiner, and balancers beside them
+
+A gate scores experts for each token, a selector turns scores into a plan, the dispatcher brings rows to experts, and
+the combiner makes one output per token. Balancers return named losses; nothing is added to a loss silently.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from turnout.base import Rule
+from turnout.errors import ParameterError, RoutingError
+from turnout.nn.plan import Plan, RoutingContext
+
+
+class Part(nn.Module, ABC):
+    """A registered module; `rules` holds a rule per constructor parameter, checked by `require`."""
+
+    kind: ClassVar[str] = ""
+    name: ClassVar[str] = ""
+    rules: ClassVar[Mapping[str, Rule]] = {}
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" not in cls.__dict__:
+            cls.name = cls.__module__.rpartition(".")[2]
+
+    def require(self, **params: object) -> None:
+        """Raise ParameterError for the first parameter that breaks its rule."""
+        for name, value in params.items():
+            if not self.rules[name].allows(value):
+                said = f"{type(self).__name__}: `{name}` must be {self.rules[name]}, got {value!r}"
+                raise ParameterError(said)
+
+
+class Gate(Part):
+    """Scores every expert for every token: x [T, D] → logits [T, E] in float32, and the state for the next layer.
+
+    A subclass sets `experts` and writes `_logits`, or `_route` where it hands a state on.
+    """
+
+    kind = "gate"
+    experts: int
+
+    def forward(self, x_TD: Tensor, context: RoutingContext | None = None) -> tuple[Tensor, Tensor | None]:
+        """Logits and state. Raises RoutingError for a wrong shape or NaN logits."""
+        if x_TD.ndim != 2:
+            raise RoutingError(f"{type(self).__name__} routes rows [T, D], got shape {tuple(x_TD.shape)}")
+        with torch.autocast(x_TD.device.type, enabled=False):
+            logits_TE, state = self._route(x_TD.float(), context or RoutingContext())
+        forbid_nan(logits_TE, type(self).__name__)
+        return logits_TE, state
+
+    def _route(self, x_TD: Tensor, context: RoutingContext) -> tuple[Tensor, Tensor | None]:
+        return self._logits(x_TD, context), context.state
+
+    def _logits(self, x_TD: Tensor, context: RoutingContext) -> Tensor:
+        raise NotImplementedError
+
+
+class Selector(Part):
+    """Turns logits [T, E] into a plan. `bias_E` counts for choosing only, never for weighing."""
+
+    kind = "selector"
+
+    def forward(self, logits_TE: Tensor, context: RoutingContext | None = None, bias_E: Tensor | None = None) -> Plan:
+        """The plan; padding gets no expert. Raises RoutingError for a wrong shape, NaN, or a k above E."""
+        if logits_TE.ndim != 2:
+            raise RoutingError(f"{type(self).__name__} chooses from logits [T, E], got {tuple(logits_TE.shape)}")
+        forbid_nan(logits_TE, type(self).__name__)
+        context = context or RoutingContext()
+        plan = self._choose(logits_TE.float(), context, bias_E)
+        if context.mask_T is None:
+            return plan
+        if context.mask_T.shape != (logits_TE.shape[0],):
+            raise RoutingError(f"a mask must have shape ({logits_TE.shape[0]},), got {tuple(context.mask_T.shape)}")
+        return plan.without(context.mask_T)
+
+    @abstractmethod
+    def _choose(self, logits_TE: Tensor, context: RoutingContext, bias_E: Tensor | None) -> Plan: ...
+
+
+class Segments(ABC):
+    """Rows in the order of their experts: how an expert multiplies each row by its own expert's weights.
+
+    Dispatchers bring their own way of multiplying; experts only say what is multiplied, so every kind of expert runs
+    under every dispatcher. `expert_N` is the expert of each row, `counts` its rows per expert.
+    """
+
+    expert_N: Tensor
+
+    @abstractmethod
+    def linear(self, x_NI: Tensor, weight_EOI: Tensor) -> Tensor:
+        """x @ weight[e]ᵀ for each row's expert e: [N, I] × [E, O, I] → [N, O]."""
+
+    @abstractmethod
+    def split(self, x_NI: Tensor) -> Sequence[Tensor]:
+        """The rows of each expert apart, E blocks in order."""
+
+    def pick(self, value_EO: Tensor) -> Tensor:
+        """Each row's own expert's value: [E, …] → [N, …]; for biases and modulations."""
+        return value_EO.index_select(0, self.expert_N)
+
+
+class Experts(Part):
+    """A pool of E experts of one kind: rows in expert order → outputs. A subclass writes `forward`."""
+
+    kind = "experts"
+    experts: int
+
+    @abstractmethod
+    def forward(self, x_ND: Tensor, segments: Segments) -> Tensor:
+        """Outputs [N, M] of rows [N, D], each by its own expert."""
+
+    def merged(self, weights_GE: Tensor) -> Sequence[nn.Module] | Any:
+        """Experts mixed in weight space, one module per row of weights. Raises where a kind cannot be mixed."""
+        raise RoutingError(f"{type(self).__name__} cannot be merged in weight space")
+
+
+@dataclass(frozen=True)
+class Dispatched:
+    """What came back from the experts: `rows_NM`, and the slot t·K + k of the plan that each row answers."""
+
+    rows_NM: Tensor
+    slot_N: Tensor
+    tokens: int
+    k: int
+    full: bool
+
+    def by_token(self) -> Tensor:
+        """Outputs [T, K, M] in the order of the plan; 0 where a slot is empty or was dropped."""
+        width = self.rows_NM.shape[-1]
+        if self.full:
+            back_N = torch.empty_like(self.slot_N)
+            back_N[self.slot_N] = torch.arange(self.slot_N.shape[0], device=self.slot_N.device)
+            return self.rows_NM.index_select(0, back_N).view(self.tokens, self.k, width)
+        empty = self.rows_NM.new_zeros(self.tokens * self.k, width)
+        return empty.index_copy(0, self.slot_N, self.rows_NM).view(self.tokens, self.k, width)
+
+    def weighted_sum(self, weights_TK: Tensor) -> Tensor:
+        """Σ_k weights · outputs: [T, M]."""
+        if self.full:
+            weights = weights_TK.to(self.rows_NM.dtype)
+            return torch.bmm(weights[:, None, :], self.by_token())[:, 0]
+        weighted = self.rows_NM * weights_TK.reshape(-1).index_select(0, self.slot_N).to(self.rows_NM.dtype)[:, None]
+        total = self.rows_NM.new_zeros(self.tokens, self.rows_NM.shape[-1])
+        return total.index_add(0, self.slot_N.div(self.k, rounding_mode="floor"), weighted)
+
+
+class Dispatcher(Part):
+    """Brings tokens to the experts of a plan and their outputs back."""
+
+    kind = "dispatcher"
+
+    def forward(self, x_TD: Tensor, plan: Plan, experts: Experts) -> Dispatched:
+        """Outputs of every (token, expert) of the plan. Raises RoutingError where shapes disagree."""
+        if x_TD.shape[0] != plan.tokens:
+            raise RoutingError(f"the plan is for {plan.tokens} tokens, got {x_TD.shape[0]}")
+        if plan.experts != experts.experts:
+            raise RoutingError(f"the plan is for {plan.experts} experts, got {experts.experts}")
+        return self._dispatch(x_TD, plan, experts)
+
+    @abstractmethod
+    def _dispatch(self, x_TD: Tensor, plan: Plan, experts: Experts) -> Dispatched: ...
+
+
+class Combiner(Part):
+    """Makes one output per token of the chosen experts' outputs, or of their weights: → [T, M]."""
+
+    kind = "combiner"
+
+    @abstractmethod
+    def forward(
+        self, x_TD: Tensor, plan: Plan, experts: Experts, dispatcher: Dispatcher, context: RoutingContext
+    ) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Routing:
+    """One pass through a layer, as balancers and statistics see it."""
+
+    x_TD: Tensor
+    plan: Plan
+    context: RoutingContext
+    gate: Gate
+    experts: Experts
+
+
+class Balancer(Part):
+    """A named loss on a routing, or a rule beside it. A subclass writes `_loss`, a scalar without the coefficient.
+
+    A balancer that steers by a bias on the choice (loss-free) gives it as `bias_E`; the others give None.
+    """
+
+    kind = "balancer"
+    coefficient: float = 1.0
+
+    @property
+    def bias_E(self) -> Tensor | None:
+        """Added to the scores for choosing only."""
+        return None
+
+    def forward(self, routing: Routing) -> Tensor | None:
+        """The loss times its coefficient; None where this rule has no loss."""
+        loss = self._loss(routing)
+        return None if loss is None else self.coefficient * loss
+
+    @abstractmethod
+    def _loss(self, routing: Routing) -> Tensor | None: ...
+
+
+def recomputing() -> bool:
+    """True inside a backward pass: activation checkpointing runs forwards again there, which must not count twice."""
+    return torch._C._current_graph_task_id() != -1
+
+
+def forbid_nan(logits_TE: Tensor, who: str) -> None:
+    """Raise RoutingError where a logit is NaN. On a GPU the check is asynchronous, and left out while compiling."""
+    if torch.compiler.is_compiling():
+        return
+    if logits_TE.is_cuda:
+        torch._assert_async(~torch.isnan(logits_TE).any())
+    elif bool(torch.isnan(logits_TE).any()):
+        row = int(torch.isnan(logits_TE).any(-1).nonzero()[0, 0])
+        raise RoutingError(f"{who}: logits must be numbers, got NaN in row {row} of {logits_TE.shape[0]}")

@@ -1,0 +1,1 @@
+"""Combiners: one output per token of its experts' outputs, or of their weights. One file, one class."""

@@ -1,0 +1,1 @@
+"""Pools of experts of one kind. One file, one class."""

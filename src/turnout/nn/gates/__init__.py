@@ -1,0 +1,1 @@
+"""Gates: what scores experts for a token. One file, one class."""

@@ -1,0 +1,138 @@
+"""A routed layer: gate, selector, dispatcher, experts, combiner, and balancers and statistics beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from turnout.errors import RoutingError
+from turnout.nn.base import Balancer, Combiner, Dispatcher, Experts, Gate, Routing, Selector
+from turnout.nn.combiners.weighted_sum import WeightedSum
+from turnout.nn.dispatch.auto import Auto
+from turnout.nn.plan import Override, Plan, RoutingContext
+from turnout.nn.statistics.base import RoutingStats
+
+
+class Routed(NamedTuple):
+    """What a routed layer returns: output [..., M], losses by name, the plan, and the gate's state."""
+
+    output: Tensor
+    losses: dict[str, Tensor]
+    plan: Plan
+    state: Tensor | None
+
+
+class RoutedLayer(nn.Module):
+    """x [..., D] → Routed(output [..., M], losses, plan, state).
+
+    `shared` is an optional module that every token passes beside its experts. Losses are returned, never added to
+    anything; `statistics` sees each training or evaluation pass once, also under activation checkpointing.
+
+    >>> from turnout.nn import FFN, LinearGate, TopK
+    >>> layer = RoutedLayer(LinearGate(8, 4), TopK(2), FFN(4, 8, 16))
+    >>> routed = layer(torch.randn(2, 5, 8))
+    >>> tuple(routed.output.shape), int(routed.plan.counts_E.sum())
+    ((2, 5, 8), 20)
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        selector: Selector,
+        experts: Experts,
+        *,
+        dispatcher: Dispatcher | None = None,
+        combiner: Combiner | None = None,
+        balancers: Iterable[Balancer] = (),
+        statistics: RoutingStats | None = None,
+        shared: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        if gate.experts != experts.experts:
+            raise RoutingError(f"the gate scores {gate.experts} experts, the pool has {experts.experts}")
+        self.gate, self.selector, self.experts = gate, selector, experts
+        self.dispatcher = dispatcher or Auto()
+        self.combiner = combiner or WeightedSum()
+        self.balancers = nn.ModuleList(balancers)
+        self.statistics = statistics
+        self.shared = shared
+
+    def forward(self, x: Tensor, context: RoutingContext | None = None) -> Routed:
+        """Route every token. Raises RoutingError for what a part refuses."""
+        context = context or RoutingContext()
+        x_TD = x.reshape(-1, x.shape[-1])
+        logits_TE, state = self.gate(x_TD, context)
+        plan = self._plan(logits_TE, context)
+        y_TM = self.combiner(x_TD, plan, self.experts, self.dispatcher, context)
+        if self.shared is not None:
+            y_TM = y_TM + self.shared(x_TD)
+        routing = Routing(x_TD, plan, context, self.gate, self.experts)
+        losses = self._losses(routing)
+        if self.statistics is not None:
+            self.statistics.update(plan, context)
+        return Routed(y_TM.view(*x.shape[:-1], y_TM.shape[-1]), losses, plan, state)
+
+    def _plan(self, logits_TE: Tensor, context: RoutingContext) -> Plan:
+        hand = context.overrides.get(context.layer, Override())
+        if hand.plan is not None:
+            return hand.plan
+        biases = [b.bias_E for b in self._balancers() if b.bias_E is not None]
+        bias_E = torch.stack(biases).sum(0) if biases else None
+        plan: Plan = self.selector(hand.apply(logits_TE), context, bias_E)
+        return plan
+
+    def _losses(self, routing: Routing) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = {}
+        for number, balancer in enumerate(self._balancers()):
+            loss = balancer(routing)
+            if loss is not None:
+                key = balancer.name if balancer.name not in losses else f"{balancer.name}_{number}"
+                losses[key] = loss
+        return losses
+
+    def _balancers(self) -> list[Balancer]:
+        return list(self.balancers)  # type: ignore[arg-type]
+
+
+class OutputOnly(nn.Module):
+    """A routed layer where a model expects a module that returns a tensor; `losses(model)` finds what it put aside.
+
+    >>> from turnout.nn import FFN, LinearGate, SwitchLoss, TopK
+    >>> layer = RoutedLayer(LinearGate(8, 4), TopK(1), FFN(4, 8, 16), balancers=[SwitchLoss(0.01)])
+    >>> mlp = OutputOnly(layer)
+    >>> tuple(mlp(torch.randn(3, 8)).shape), sorted(losses(mlp))
+    ((3, 8), ['switch_loss'])
+    """
+
+    def __init__(self, layer: RoutedLayer, number: int = 0) -> None:
+        super().__init__()
+        self.layer, self.number = layer, number
+        self.last: Routed | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The output alone; the rest stays in `last`."""
+        self.last = self.layer(x, RoutingContext(layer=self.number))
+        return self.last.output
+
+
+def losses(model: nn.Module) -> dict[str, Tensor]:
+    """The balancing losses of a model's last pass, by name, summed over its layers."""
+    found: dict[str, Tensor] = {}
+    for module in model.modules():
+        if isinstance(module, OutputOnly) and module.last is not None:
+            for name, loss in module.last.losses.items():
+                found[name] = found[name] + loss if name in found else loss
+    return found
+
+
+def update_biases(model: nn.Module) -> int:
+    """Move every loss-free bias one step, once per optimizer step; returns how many layers moved."""
+    moved = 0
+    for module in model.modules():
+        step = getattr(module, "update_bias", None)
+        if isinstance(module, Balancer) and callable(step):
+            moved += int(step())
+    return moved

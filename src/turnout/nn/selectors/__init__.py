@@ -1,0 +1,1 @@
+"""Selectors: how many experts a token gets, and which. One file, one class."""

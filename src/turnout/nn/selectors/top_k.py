@@ -1,0 +1,89 @@
+"""Top-k by score."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from turnout.base import Number, OneOf
+from turnout.errors import RoutingError
+from turnout.nn.base import Selector
+from turnout.nn.plan import Plan, RoutingContext
+
+__all__ = ["TopK"]
+
+
+class TopK(Selector):
+    """The k experts of the highest scores; `score` is `softmax` or `sigmoid` of the logits.
+
+    `normalize` makes a token's weights sum to 1 (with k = 1 the weight is then constant and the gate gets no gradient
+    from the task). With `groups` only experts of a token's `top_groups` best groups are eligible, a group's score
+    being the sum of its two best (DeepSeek-V3). `noise` adds N(0, noise²) to the scores while training.
+
+    Source: Shazeer et al. 2017; Fedus et al., "Switch Transformers", 2021; DeepSeek-V3, 2024. Limits: k is fixed.
+
+    >>> plan = TopK(2)(torch.tensor([[0.0, 2.0, 1.0, -1.0]]))
+    >>> plan.idx_TK.tolist()
+    [[1, 2]]
+    """
+
+    rules: ClassVar = {
+        "k": Number(1, integer=True),
+        "score": OneOf(("softmax", "sigmoid")),
+        "groups": Number(1, integer=True),
+        "top_groups": Number(1, integer=True, optional=True),
+        "noise": Number(0),
+        "scale": Number(0),
+    }
+
+    def __init__(
+        self,
+        k: int,
+        *,
+        score: str = "softmax",
+        normalize: bool = True,
+        groups: int = 1,
+        top_groups: int | None = None,
+        noise: float = 0.0,
+        scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.require(k=k, score=score, groups=groups, top_groups=top_groups, noise=noise, scale=scale)
+        self.k, self.score, self.normalize = k, score, normalize
+        self.groups, self.top_groups, self.noise, self.scale = groups, top_groups, noise, scale
+
+    def _choose(self, logits_TE: Tensor, context: RoutingContext, bias_E: Tensor | None) -> Plan:
+        self._check_sizes(logits_TE.shape[-1])
+        scores_TE = logits_TE.softmax(-1) if self.score == "softmax" else logits_TE.sigmoid()
+        chosen_by_TE = scores_TE.detach() if bias_E is None else scores_TE.detach() + bias_E
+        if self.noise and self.training:
+            drawn = torch.randn(scores_TE.shape, generator=context.generator, device=scores_TE.device)
+            chosen_by_TE = chosen_by_TE + self.noise * drawn
+        # a silenced expert must not come back by its bias
+        chosen_by_TE = chosen_by_TE.masked_fill(logits_TE == float("-inf"), float("-inf"))
+        if self.top_groups is not None:
+            chosen_by_TE = self._eligible(chosen_by_TE)
+        idx_TK = chosen_by_TE.topk(self.k, dim=-1).indices
+        weights_TK = scores_TE.gather(-1, idx_TK)
+        if self.normalize:
+            weights_TK = weights_TK / weights_TK.sum(-1, keepdim=True).clamp_min(1e-9)
+        return Plan(idx_TK, weights_TK * self.scale, scores_TE, logits_TE, full=True)
+
+    def _check_sizes(self, experts: int) -> None:
+        if self.k > experts:
+            raise RoutingError(f"TopK: k must be at most the number of experts, got k={self.k}, E={experts}")
+        if experts % self.groups:
+            raise RoutingError(f"TopK: groups must divide the number of experts, got {self.groups} of {experts}")
+        if self.top_groups is not None and self.top_groups * (experts // self.groups) < self.k:
+            raise RoutingError(f"TopK: {self.top_groups} of {self.groups} groups hold fewer than k={self.k} experts")
+
+    def _eligible(self, scores_TE: Tensor) -> Tensor:
+        assert self.top_groups is not None
+        tokens, experts = scores_TE.shape
+        grouped_TGS = scores_TE.view(tokens, self.groups, experts // self.groups)
+        best_TG = grouped_TGS.topk(min(2, grouped_TGS.shape[-1]), dim=-1).values.sum(-1)
+        kept = torch.zeros_like(best_TG, dtype=torch.bool)
+        kept = kept.scatter(1, best_TG.topk(min(self.top_groups, self.groups), dim=-1).indices, True)
+        return grouped_TGS.masked_fill(~kept[..., None], float("-inf")).view(tokens, experts)

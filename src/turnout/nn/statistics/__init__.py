@@ -1,0 +1,1 @@
+"""Routing statistics with their i.i.d. controls."""

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from turnout.errors import RoutingError
+from turnout.nn import FFN, LinearGate, Override, RoutedLayer, RoutingContext, TopK
+
+
+def test_padding_gets_no_expert_and_no_output() -> None:
+    layer = RoutedLayer(LinearGate(8, 4), TopK(2), FFN(4, 8, 16))
+    mask_T = torch.tensor([True, False, True])
+    routed = layer(torch.randn(3, 8), RoutingContext(mask_T=mask_T))
+    assert routed.plan.mask_TK.tolist() == [[True, True], [False, False], [True, True]]
+    assert not routed.output[1].any()
+
+
+def test_silenced_experts_are_never_chosen() -> None:
+    layer = RoutedLayer(LinearGate(8, 4), TopK(2), FFN(4, 8, 16))
+    context = RoutingContext(layer=3, overrides={3: Override(silence=(0, 2))})
+    counts = layer(torch.randn(50, 8), context).plan.counts_E.tolist()
+    assert counts == [0, 50, 0, 50]
+
+
+def test_gate_and_pool_must_agree() -> None:
+    with pytest.raises(RoutingError, match="the gate scores 4 experts, the pool has 5"):
+        RoutedLayer(LinearGate(8, 4), TopK(2), FFN(5, 8, 16))
+
+
+def test_nan_is_refused_with_its_row() -> None:
+    layer = RoutedLayer(LinearGate(8, 4), TopK(2), FFN(4, 8, 16))
+    x = torch.randn(3, 8)
+    x[1] = float("nan")
+    with pytest.raises(RoutingError, match="NaN in row 1 of 3"):
+        layer(x)
