@@ -101,6 +101,25 @@ class ExpertConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgeConfig:
+    """Who grades for `turnout collect` by reading: the id of an `expert`, or a server of its own at `base_url`.
+
+    `rubric` replaces the built-in one; scores run from 0 to `scale`. `key_env` names the variable that holds the key.
+    `body` adds fields to each request, as a `grammar` that holds a small llama.cpp model to the form of a score.
+    """
+
+    expert: str | None = None
+    base_url: str | None = None
+    model: str | None = None
+    key_env: str | None = None
+    price: PriceConfig = PriceConfig()
+    rubric: str | None = None
+    scale: int = 10
+    max_tokens: int = 256
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """The program's own log."""
 
@@ -116,6 +135,7 @@ class Config:
     traces: TracesConfig = TracesConfig()
     embedded: EmbeddedConfig = EmbeddedConfig()
     experts: tuple[ExpertConfig, ...] = ()
+    judge: JudgeConfig = JudgeConfig()
     log: LogConfig = LogConfig()
     home: str | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -256,11 +276,25 @@ def _check(config: Config) -> None:
         for feature in set(expert.features) - set(FEATURES):
             near = did_you_mean(feature, FEATURES)
             raise ConfigError(f"`experts` {expert.id!r}: unknown feature {feature!r}{near} allowed: {FEATURES}")
+    _check_judge(config.judge)
     if not 0 <= config.router.explore <= 1:
         raise ConfigError(f"`router.explore` must be in [0, 1], got {config.router.explore}")
     check(config.router.signals, config.router.rules)
     if not 0 <= config.gateway.port <= 65535:
         raise ConfigError(f"`gateway.port` must be in [0, 65535], got {config.gateway.port}")
+
+
+def _check_judge(judge: JudgeConfig) -> None:
+    if judge.base_url is None:
+        own = [name for name in ("model", "key_env") if getattr(judge, name) is not None]
+        if own:
+            raise ConfigError(f"`judge.{own[0]}` belongs to a server of the judge's own, which needs `judge.base_url`")
+    elif judge.expert is not None:
+        raise ConfigError(f"`judge` takes `expert` or `base_url`, got both: {judge.expert!r} and {judge.base_url!r}")
+    elif not judge.base_url.startswith(("http://", "https://")):
+        raise ConfigError(f"`judge.base_url` must start with http:// or https://, got {judge.base_url!r}")
+    if judge.max_tokens < 1:
+        raise ConfigError(f"`judge.max_tokens` must be at least 1, got {judge.max_tokens}")
 
 
 def _files(path: Path | None) -> list[Path]:

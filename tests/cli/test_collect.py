@@ -106,3 +106,115 @@ def test_limits() -> None:
     assert _limits(["64", "*+steps=256"]) == {"*": 64, "*+steps": 256}
     with pytest.raises(ConfigError):
         _limits(["-5"])
+
+
+JUDGED = [{"prompt": "Say one", "target": "one", "grader": "judge"}, QUESTIONS[1]]
+
+
+@pytest.fixture
+def judge(server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
+    """A second server, that judges, under `[judge]` with a key."""
+    monkeypatch.setenv("JUDGE_KEY", "secret-of-the-judge")
+    (tmp_path / "judged.jsonl").write_text("\n".join(map(json.dumps, JUDGED)))
+    with ScriptedServer(Script("It says so.\nScore: 4")) as running:
+        with (tmp_path / "turnout.toml").open("a") as file:
+            file.write(
+                f"""
+            [judge]
+            base_url = "{running.base_url}"
+            model = "judge-1"
+            key_env = "JUDGE_KEY"
+            price = {{ input = 100.0, output = 100.0 }}
+            scale = 5
+            """
+            )
+        yield running
+
+
+def test_a_judge_with_a_server_of_its_own(judge: ScriptedServer, tmp_path: Path) -> None:
+    result = run("judged.jsonl", "-o", "log", "--experts", "echo")
+    assert result["judge"] == {"judged": 1, "unjudged": 0, "spent_usd": pytest.approx(15e-4), "failure": None}
+    (asked,) = judge.requests
+    assert asked.headers["authorization"] == "Bearer secret-of-the-judge"
+    assert (asked.json()["model"], asked.json()["temperature"]) == ("judge-1", 0.0)
+    log = OutcomeLog.read(tmp_path / "log")
+    assert sorted(log.matrix()[:, 0].tolist()) == [0.8, 1.0]
+    assert log.experts == ("echo",), "the judge is no expert of the pool"
+    both = run("judged.jsonl", "-o", "log", "--experts", "echo", "--judge-all")["judge"]
+    assert both["judged"] == 1  # type: ignore[index]
+
+
+def test_an_expert_of_the_pool_judges(server: ScriptedServer, tmp_path: Path) -> None:
+    (tmp_path / "judged.jsonl").write_text(json.dumps(JUDGED[0]))
+    server.scripts = (Script("one"), Script("Score: 10"))
+    result = run("judged.jsonl", "-o", "log", "--experts", "echo", "--judge", "echo+steps")
+    assert result["judge"]["judged"] == 1  # type: ignore[index]
+    assert OutcomeLog.read(tmp_path / "log").matrix().tolist() == [[1.0]]
+
+
+def test_a_judge_that_fails_is_said_without_its_key(
+    judge: ScriptedServer, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    judge.scripts = (Script("no such key: secret-of-the-judge", status=401),)
+    shown = RUN.invoke(build(), ["collect", "judged.jsonl", "-o", "log", "--experts", "echo"])
+    assert shown.exit_code == 0
+    assert "1 answers are not judged: judge judge did not answer: judge answered 401" in shown.stdout
+    written = "".join(file.read_text() for file in (tmp_path / "log").glob("*.json*"))
+    assert "secret-of-the-judge" not in shown.output + written
+    (tmp_path / "one.jsonl").write_text(json.dumps(JUDGED[0]))
+    with pytest.raises(SystemExit):
+        main(["collect", "one.jsonl", "-o", "other", "--experts", "echo"])
+    said = capsys.readouterr().err
+    assert "no answer is judged yet; a failure: judge judge did not answer" in said
+    assert "secret-of-the-judge" not in said
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("", "a judge is needed"),
+        ('[judge]\nexpert = "nobody"', "unknown judge 'nobody'"),
+        ('[judge]\nmodel = "m"', "needs `judge.base_url`"),
+        ('[judge]\nbase_url = "host"', "must start with http"),
+        ('[judge]\nbase_url = "http://h"\nexpert = "echo"', "got both"),
+        ('[judge]\nbase_url = "http://h"\nkey_env = "ABSENT_KEY"', "ABSENT_KEY, which is not set"),
+        ("[judge]\nmax_tokens = 0", "at least 1"),
+    ],
+)
+def test_a_judge_must_be_given_rightly(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str], tmp_path: Path, table: str, message: str
+) -> None:
+    (tmp_path / "judged.jsonl").write_text(json.dumps(JUDGED[0]))
+    with (tmp_path / "turnout.toml").open("a") as file:
+        file.write("\n" + table)
+    with pytest.raises(SystemExit):
+        main(["collect", "judged.jsonl", "-o", "log", "--experts", "echo"])
+    assert message in capsys.readouterr().err
+    assert not server.requests
+
+
+@pytest.mark.e2e
+def test_a_real_model_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smallest model hardly judges, but held to the form by a grammar it scores every answer."""
+    from turnout import models
+    from turnout.config import home
+
+    models.pull("smollm2-135m", home())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "user"))
+    rows = [{"prompt": f"What is the capital of {of}?", "target": of, "grader": "judge"} for of in ("Chad", "Peru")]
+    (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "turnout.toml").write_text(
+        """
+        [embedded]
+        models = ["smollm2-135m"]
+        [judge]
+        body = { grammar = 'root ::= "Score: " [0-9]' }
+        """
+    )
+    result = run("q.jsonl", "-o", "log", "--experts", "smollm2-135m", "--judge", "smollm2-135m", "--max-tokens", "16")
+    assert result["judge"]["judged"] == 2  # type: ignore[index]
+    assert result["judge"]["spent_usd"] > 0  # type: ignore[index]
+    log = OutcomeLog.read(tmp_path / "log")
+    assert set(log.matrix()[:, 0].round(6).tolist()) <= {round(n / 10, 6) for n in range(10)}
+    assert len(log) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -95,7 +97,10 @@ def test_grades(name: str, response: str | None, target: str | tuple[str, ...], 
     assert grader.grade(response, target) == score
 
 
-@pytest.mark.parametrize("name", registry.names("grader"))
+ALONE = [name for name in registry.names("grader") if not registry.get("grader", name).asks]
+
+
+@pytest.mark.parametrize("name", ALONE)
 @settings(max_examples=60, deadline=None)
 @given(response=st.text(max_size=200), target=st.sampled_from(["B", "7", "A"]))
 def test_any_text_gets_a_score(name: str, response: str, target: str) -> None:
@@ -103,7 +108,7 @@ def test_any_text_gets_a_score(name: str, response: str, target: str) -> None:
     assert grader.grade(response, "7" if name == "numeric" else target) in (0.0, 1.0)
 
 
-@pytest.mark.parametrize("name", registry.names("grader"))
+@pytest.mark.parametrize("name", ALONE)
 def test_the_target_itself_is_right_and_nothing_is_not(name: str) -> None:
     grader: Grader = registry.create("grader", name)
     target = {"numeric": "12.5", "choice": "C"}.get(name, "word")
@@ -147,3 +152,8 @@ def test_stripping_decoration_ends_and_is_stable(text: str) -> None:
 
 def test_choice_is_none_without_a_letter() -> None:
     assert chosen("nothing to see") is None
+
+
+def test_the_page_names_every_grader() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "collect.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}` |" in page for name in registry.names("grader"))

@@ -12,10 +12,13 @@ import typer
 
 if TYPE_CHECKING:
     from turnout.collect.ask import Settings
-    from turnout.collect.runner import Progress
+    from turnout.collect.judging import Judging
+    from turnout.collect.session import Progress
     from turnout.collect.tasks import Question
     from turnout.config import Config
     from turnout.types import Expert
+
+JUDGE = "judge"  # the id of a judge with a server of its own
 
 
 def command(
@@ -35,6 +38,13 @@ def command(
             help="FILE.py:FUNCTION from (response, target) to a score, for rows that name it; may be repeated."
         ),
     ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="The expert that grades rows with the grader `judge`; default the configuration's [judge]."),
+    ] = None,
+    judge_all: Annotated[
+        bool, typer.Option("--judge-all", help="Judge every answer, in a column `judge_score` beside the score.")
+    ] = False,
     size: Annotated[int, typer.Option(min=1, help="Questions per reasoning-gym data set.")] = 20,
     seed: Annotated[int, typer.Option(help="Of the generated questions and of their order.")] = 0,
     concurrency: Annotated[int, typer.Option(min=1, help="Calls at once.")] = 8,
@@ -58,13 +68,15 @@ def command(
     from turnout.collect.tasks import load as load_tasks
     from turnout.config import load
 
-    loaded = load(config)
+    loaded = load(config, flags={"judge.expert": judge})
     limits = _limits(max_tokens or [])
     settings = Settings(limits, temperature=temperature, top_logprobs=logprobs, deadline_s=timeout)
     questions = load_tasks(tasks, size=size, seed=seed, functions=read_functions(grader or ()))
     options = {"concurrency": concurrency, "max_usd": max_usd, "seed": seed}
     chosen = [pattern.strip() for pattern in experts.split(",")] if experts else ["*"]
-    progress = asyncio.run(_collect(loaded, chosen, questions, out, settings, options))
+    judged = judge_all or any(question.score is None for question in questions)
+    run = _collect(loaded, chosen, questions, out, settings, options, judged=judged, judge_all=judge_all)
+    progress = asyncio.run(run)
     result = _summary(out, questions, progress)
     emit(result, as_json, lambda console: _render(console, result))
 
@@ -89,35 +101,87 @@ async def _collect(
     out: Path,
     settings: Settings,
     options: dict[str, Any],
+    *,
+    judged: bool,
+    judge_all: bool,
 ) -> Progress:
     from turnout.collect.runner import collect
 
-    async with _experts(config, chosen) as experts:
+    if judged:
+        config, name = with_judge(config)
+    async with _experts(config, chosen, name if judged else None) as (experts, judge):
+        judging = _judging(config, judge, judge_all) if judge is not None else None
         with _bar() as watch:
-            return await collect(questions, experts, out, settings=settings, watch=watch, **options)
+            return await collect(questions, experts, out, settings=settings, judging=judging, watch=watch, **options)
+
+
+def with_judge(config: Config) -> tuple[Config, str]:
+    """The configuration with the judge's own server as an expert, and the judge's id. Raises ConfigError."""
+    import dataclasses
+
+    from turnout.config import ExpertConfig
+    from turnout.errors import ConfigError
+
+    given = config.judge
+    if given.expert is not None:
+        return config, given.expert
+    if given.base_url is None:
+        raise ConfigError("a judge is needed: set `expert` or `base_url` under [judge], or pass --judge EXPERT")
+    if any(expert.id == JUDGE for expert in config.experts):
+        raise ConfigError(f"an expert has the id {JUDGE!r}, which the server under [judge] takes; rename the expert")
+    own = ExpertConfig(JUDGE, given.base_url, given.model, given.key_env, given.price)
+    return dataclasses.replace(config, experts=(*config.experts, own)), JUDGE
+
+
+def _judging(config: Config, judge: Expert, also: bool) -> Judging:
+    from turnout import registry
+    from turnout.collect.judging import Judging
+
+    rubric = {} if config.judge.rubric is None else {"rubric": config.judge.rubric}
+    grader = registry.create("grader", "judge", scale=config.judge.scale, **rubric)
+    return Judging(judge, grader, also, config.judge.max_tokens, config.judge.body)
 
 
 @asynccontextmanager
-async def _experts(config: Config, patterns: Sequence[str]) -> AsyncIterator[list[Expert]]:
-    """The chosen experts, started; embedded models that no chosen arm needs are left out."""
+async def _experts(
+    config: Config, patterns: Sequence[str], judge: str | None
+) -> AsyncIterator[tuple[list[Expert], Expert | None]]:
+    """The chosen experts and the judge, started; embedded models that none of them needs are left out.
+
+    An embedded model that is not configured may judge all the same.
+    """
     import dataclasses
 
     from turnout.errors import UnknownNameError
     from turnout.experts import pool
 
-    ids = [arm.id for arm in pool.arms(config)]
+    ids = [arm.id for arm in pool.arms(config) if arm.id != JUDGE or judge != JUDGE]
     wanted = select(ids, patterns)
-    needed = tuple(name for name in config.embedded.models if any(one.partition("+")[0] == name for one in wanted))
-    servers = tuple(expert for expert in config.experts if expert.id in wanted)
-    embedded = dataclasses.replace(config.embedded, models=needed)
-    opened = await asyncio.to_thread(pool.build, dataclasses.replace(config, embedded=embedded, experts=servers))
+    if not wanted:
+        raise UnknownNameError("expert", ",".join(patterns), ids)
+    used = [*wanted, *([judge] if judge else [])]
+    names = _embedded(config, used)
+    servers = tuple(expert for expert in config.experts if expert.id in used)
+    embedded = dataclasses.replace(config.embedded, models=names)
+    started = dataclasses.replace(config, embedded=embedded, experts=servers)
+    by_id = {arm.id for arm in pool.arms(started)}
+    if judge is not None and judge not in by_id:
+        raise UnknownNameError("judge", judge, ids)
+    opened = await asyncio.to_thread(pool.build, started)
     try:
-        found = [expert for expert in opened if expert.arm.id in wanted]
-        if not found:
-            raise UnknownNameError("expert", ",".join(patterns), ids)
-        yield found
+        yield [opened.experts[name] for name in wanted], opened.experts[judge] if judge else None
     finally:
         await opened.aclose()
+
+
+def _embedded(config: Config, used: Sequence[str]) -> tuple[str, ...]:
+    """The embedded models that the used experts run on."""
+    from turnout.models import catalogue
+
+    servers = {expert.id for expert in config.experts}
+    bases = {one.partition("+")[0] for one in used if one not in servers}
+    known = [*config.embedded.models, *(name for name in catalogue.CATALOGUE if name not in config.embedded.models)]
+    return tuple(name for name in known if name in bases)
 
 
 def select(ids: Sequence[str], patterns: Sequence[str]) -> list[str]:
@@ -172,10 +236,18 @@ def _summary(out: Path, questions: Sequence[Question], progress: Progress) -> di
         "capped": progress.capped,
         "given_up": progress.given_up,
         "experts": means.to_dicts(),
+        "judge": {
+            "judged": progress.judged,
+            "unjudged": progress.unjudged,
+            "spent_usd": progress.judging,
+            "failure": progress.judge_failed,
+        },
     }
 
 
 def _render(console: Any, result: dict[str, Any]) -> None:
+    from rich.markup import escape
+
     from turnout.cli._output import table
 
     rows = [(entry["expert"], entry["answers"], entry["score"]) for entry in result["experts"]]
@@ -185,5 +257,11 @@ def _render(console: Any, result: dict[str, Any]) -> None:
         console.print("[yellow]stopped at the cap on spend[/yellow]; a higher --max-usd goes on")
     for name in result["given_up"]:
         console.print(f"[yellow]{name} failed too often in a row and was left out[/yellow]")
+    judge = result["judge"]
+    if judge["judged"]:
+        console.print(f"{judge['judged']:,} answers judged now, for US$ {judge['spent_usd']:.6f} of that")
+    if judge["unjudged"]:
+        why = f": {escape(judge['failure'])}" if judge["failure"] else ""
+        console.print(f"[yellow]{judge['unjudged']:,} answers are not judged{why}[/yellow]; the same command goes on")
     if result["missing"]:
         console.print(f"{result['missing']:,} answers are missing; the same command asks for them alone")

@@ -68,6 +68,17 @@ TEMPLATE = """\
 # slots = 4                      # answers at once per model
 # context = 4096
 
+[judge]                            # grades rows with `"grader": "judge"` for `turnout collect`, at temperature 0
+# expert = "big"                 # an expert, embedded ones too; or a server of its own:
+# base_url = "https://host/v1"
+# model = "name-at-the-server"
+# key_env = "JUDGE_KEY"
+# price = { input = 2.5, output = 10.0 }
+# rubric = "..."                 # in place of the built-in one
+# scale = 10                     # the best score
+# max_tokens = 256
+# body = { grammar = 'root ::= "Score: " [0-9]' } # further fields; this one holds a small llama.cpp model to the form
+
 [log]
 # level = "info"
 

@@ -1,7 +1,8 @@
 """What a collection has so far, in append-only files: a killed run goes on where it stopped.
 
-A folder holds `questions.jsonl`, `answers.jsonl` (one line per answer or failure), `settings.json` (how each expert was
-asked) and, once written, the outcome log (`queries.parquet`, `outcomes.parquet`).
+A folder holds `questions.jsonl`, `answers.jsonl` (one line per answer or failure), `judgements.jsonl` (where a model
+judges), `settings.json` (how each expert was asked) and, once written, the outcome log (`queries.parquet`,
+`outcomes.parquet`).
 """
 
 from __future__ import annotations
@@ -42,6 +43,21 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str | None = None
 
 
+class Judgement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a judge said of one answer, and the score in [0, 1] that it means; or its failure (`error`)."""
+
+    query_id: str
+    expert: str
+    judge: str
+    score: float = 0.0
+    said: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
+    latency: float = 0.0
+    error: str | None = None
+
+
 class Folder:
     """The files of one collection, held by one process at a time. Raises LogError or ConfigError."""
 
@@ -51,15 +67,20 @@ class Folder:
             path.mkdir(parents=True, exist_ok=True)
             self._answers_file = (path / "answers.jsonl").open("ab")
             self._questions_file = (path / "questions.jsonl").open("ab")
+            self._judgements_file = (path / "judgements.jsonl").open("ab")
         except OSError as error:
             raise LogError(f"cannot write {path}: {error}") from error
         try:
             _lock(self._answers_file, path)
             self.answers: dict[tuple[str, str], Answer] = {}
             self.failures: dict[tuple[str, str], Answer] = {}
-            self.spent, self._in_flight = 0.0, dict[tuple[str, str], float]()
+            self.judgements: dict[tuple[str, str, str], Judgement] = {}
+            self.judge_failed: str | None = None
+            self.spent, self._in_flight = 0.0, dict[tuple[str, ...], float]()
             for answer in _read(self._answers_file, path / "answers.jsonl", Answer):
                 self._take(answer)
+            for judgement in _read(self._judgements_file, path / "judgements.jsonl", Judgement):
+                self._take_judgement(judgement)
             rows = _read(self._questions_file, path / "questions.jsonl", dict[str, Any])
             self.questions: dict[str, dict[str, Any]] = {row["id"]: row for row in rows}
         except (ConfigError, LogError):
@@ -81,6 +102,16 @@ class Folder:
         """Keep that a call begins which may cost `most`, so that a killed run's calls count against the cap."""
         if most > 0:
             self.add(Answer(query_id=query_id, expert=expert, cost=most, error=IN_FLIGHT))
+
+    def add_judgement(self, judgement: Judgement) -> None:
+        """Keep a judgement or a failure; it is with the operating system when this returns."""
+        self._take_judgement(judgement)
+        _append(self._judgements_file, judgement)
+
+    def begin_judgement(self, judgement: Judgement) -> None:
+        """Keep that a judgement begins which may cost so much."""
+        if judgement.cost > 0:
+            self.add_judgement(msgspec.structs.replace(judgement, error=IN_FLIGHT))
 
     def settle(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
         """Refuse an expert that was asked in another way before, and keep how each one is asked. Raises ConfigError."""
@@ -106,6 +137,7 @@ class Folder:
         """Let go of the files."""
         self._answers_file.close()
         self._questions_file.close()
+        self._judgements_file.close()
 
     def __enter__(self) -> Folder:
         return self
@@ -117,14 +149,26 @@ class Folder:
 
     def _take(self, answer: Answer) -> None:
         key = (answer.query_id, answer.expert)
-        self.spent += answer.cost - self._in_flight.pop(key, 0.0)
+        self._charge(key, answer)
         if answer.error is None:
             self.answers[key] = answer
             self.failures.pop(key, None)
-        elif answer.error == IN_FLIGHT:
-            self._in_flight[key] = answer.cost
-        else:
+        elif answer.error != IN_FLIGHT:
             self.failures[key] = answer
+
+    def _take_judgement(self, judgement: Judgement) -> None:
+        key = (judgement.query_id, judgement.expert, judgement.judge)
+        self._charge(key, judgement)
+        if judgement.error is None:
+            self.judgements[key] = judgement
+        elif judgement.error != IN_FLIGHT:
+            self.judge_failed = judgement.error
+
+    def _charge(self, key: tuple[str, ...], record: Answer | Judgement) -> None:
+        """Count a cost; what follows a call in flight replaces it."""
+        self.spent += record.cost - self._in_flight.pop(key, 0.0)
+        if record.error == IN_FLIGHT:
+            self._in_flight[key] = record.cost
 
 
 def _read(handle: BinaryIO, path: Path, kind: Any) -> list[Any]:

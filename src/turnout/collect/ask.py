@@ -14,6 +14,7 @@ import orjson
 from turnout.collect.answers import Answer
 from turnout.collect.tasks import Question
 from turnout.errors import ConfigError, ExpertError
+from turnout.experts.http import HttpExpert
 from turnout.experts.patch import patch
 from turnout.types import BYTES_PER_TOKEN, Arm, Call, Expert, Usage
 
@@ -74,35 +75,56 @@ def most(body: bytes, arm: Arm, settings: Settings) -> float:
     return arm.price.cost(len(body) + TEMPLATE_TOKENS, completion)
 
 
-async def ask(
-    expert: Expert, question: Question, body: bytes, settings: Settings, clock: Callable[[], float]
-) -> Answer:
-    """The graded answer. Raises ExpertError."""
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A whole reply and what it took. Cost in US dollars, latency in seconds; `guessed` marks unreported tokens."""
+
+    text: str
+    finish_reason: str | None
+    logprobs: dict[str, float] | None
+    prompt_tokens: int
+    completion_tokens: int
+    guessed: bool
+    cost: float
+    latency: float
+
+
+async def exchange(expert: Expert, body: bytes, deadline_s: float, clock: Callable[[], float]) -> Exchange:
+    """One call and its whole reply. Raises ExpertError."""
     began = clock()
-    reply = await expert.call(Call(body, deadline_s=settings.deadline_s))
+    reply = await expert.call(Call(body, deadline_s=deadline_s))
     try:
         data = b"".join([chunk async for chunk in reply.body])
     finally:
         await reply.aclose()
     latency = clock() - began
     if reply.status >= 400:
-        said = data[:200].decode("utf-8", "replace")
+        said = data.decode("utf-8", "replace")
+        said = (expert.conceal(said) if isinstance(expert, HttpExpert) else said)[:200]
         raise Refused(f"{expert.arm.id} answered {reply.status}: {said}", expert=expert.arm.id, status=reply.status)
     text, finish, logprobs = read(data, expert.arm.id)
-    usage = reply.settle()
-    prompt_tokens, completion_tokens, guessed = _tokens(usage, body, text)
+    prompt, completion, guessed = _tokens(reply.settle(), body, text)
+    cost = expert.arm.price.cost(prompt, completion)
+    return Exchange(text, finish, logprobs, prompt, completion, guessed, cost, latency)
+
+
+async def ask(
+    expert: Expert, question: Question, body: bytes, settings: Settings, clock: Callable[[], float]
+) -> Answer:
+    """The answer, graded where no model judges it. Raises ExpertError."""
+    found = await exchange(expert, body, settings.deadline_s, clock)
     return Answer(
         query_id=question.id,
         expert=expert.arm.id,
-        response=text,
-        finish_reason=finish,
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        guessed=guessed,
-        cost=expert.arm.price.cost(prompt_tokens, completion_tokens),
-        latency=latency,
-        score=question.score(text),
-        logprobs=logprobs,
+        response=found.text,
+        finish_reason=found.finish_reason,
+        prompt_tokens=found.prompt_tokens,
+        completion_tokens=found.completion_tokens,
+        guessed=found.guessed,
+        cost=found.cost,
+        latency=found.latency,
+        score=question.score(found.text) if question.score else 0.0,
+        logprobs=found.logprobs,
     )
 
 

@@ -63,9 +63,12 @@ def _rule(row: dict[str, Any], where: str, grader: str) -> Rule:
     name = row.get("grader") or grader
     target = read_target(row.get("target"), where)
     try:
-        get_grader(name).check_target(target)
+        asked = get_grader(name)
+        asked.check_target(target)
     except (ParameterError, UnknownNameError) as error:
         raise LogError(f"{where}: {error}") from error
+    if asked.asks:
+        raise LogError(f"{where}: grader {name!r} asks a model, which `turnout collect` does; give a `score` instead")
     return _made(row, where, name, target=target)
 
 

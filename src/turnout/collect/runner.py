@@ -7,33 +7,20 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from turnout.collect.answers import Answer, Folder
-from turnout.collect.ask import Refused, Settings, ask, most, request
+from turnout.collect.ask import Settings, ask, most, request
 from turnout.collect.budget import Budget
+from turnout.collect.judging import NAME, Judging, judge
+from turnout.collect.session import GIVE_UP_AFTER, Progress, Session, attempt, tries
 from turnout.collect.tasks import Question
-from turnout.errors import ConfigError, ExpertError, ExpertUnreachable, LogError
+from turnout.errors import ConfigError, LogError
 from turnout.types import Expert
 
-PAUSES_S = (1.0, 4.0)  # before the second and the third try
-AGAIN = (408, 425, 429)  # statuses, beside 5xx, after which another try may help
-GIVE_UP_AFTER = 5  # failures in a row, after which an expert is asked nothing more in this run
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a collection is; `spent` in US dollars counts earlier runs in the folder too."""
-
-    total: int
-    done: int
-    failed: int = 0
-    spent: float = 0.0
-    asked: int = 0
-    capped: bool = False
-    given_up: list[str] = field(default_factory=list)
+JUDGED = ("judge_score", "judge_cost")  # the log's columns for what a judge said beside another grader
 
 
 async def collect(
@@ -42,6 +29,7 @@ async def collect(
     out: Path,
     *,
     settings: Settings,
+    judging: Judging | None = None,
     concurrency: int = 8,
     max_usd: float | None = None,
     seed: int = 0,
@@ -52,54 +40,47 @@ async def collect(
     """Collect into a folder and write its outcome log. Nothing that was answered is asked again.
 
     Questions come in an order shuffled by `seed`, so that a run that stops early leaves a fair sample. Failures are
-    kept apart, never scored, and tried again by the next run. Raises ConfigError or LogError.
+    kept apart, never scored, and tried again by the next run. Answers that a model judges are judged once all are
+    there. Raises ConfigError or LogError.
 
     Limits: the cap trusts upstreams to keep to `max_tokens`; a call cut off after it began is charged in full.
     """
     if not questions or not experts or concurrency < 1:
         given = f"{len(questions)} questions, {len(experts)} experts, concurrency {concurrency}"
         raise ConfigError(f"collecting needs at least one of each, got {given}")
+    if judging is None and any(question.score is None for question in questions):
+        raise ConfigError("questions with the grader `judge` need one: `[judge]` in the configuration, or --judge")
     with Folder(out) as folder:
         folder.settle({expert.arm.id: settings.of(expert.arm) for expert in experts})
         folder.add_questions(questions)
         order = list(questions)
         random.Random(seed).shuffle(order)
         pairs = [(question, expert) for question in order for expert in experts]
-        budget = Budget(max_usd, folder.spent)
-        run = _Run(folder, pairs, settings=settings, budget=budget, watch=watch, clock=clock, sleep=sleep)
+        left = [(question, expert) for question, expert in pairs if (question.id, expert.arm.id) not in folder.answers]
+        progress = Progress(len(pairs), len(pairs) - len(left), spent=folder.spent)
+        session = Session(folder, Budget(max_usd, folder.spent), progress, watch, clock, sleep)
         try:
-            await run.work(concurrency)
+            await _Run(session, settings, left).work(concurrency)
+            if judging is not None:
+                await judge(session, judging, questions, concurrency)
         except asyncio.CancelledError:  # Ctrl-C: what there is makes a log all the same
-            if folder.answers:
-                write_log(folder, questions)
+            if graded(folder, judging):
+                write_log(folder, questions, judging)
             raise
-        write_log(folder, questions)
-    return run.progress
+        write_log(folder, questions, judging)
+    return progress
 
 
 class _Run:
-    """The state that the workers of one run share."""
+    """The workers that ask the experts."""
 
-    def __init__(
-        self,
-        folder: Folder,
-        pairs: Sequence[tuple[Question, Expert]],
-        *,
-        settings: Settings,
-        budget: Budget,
-        watch: Callable[[Progress], None],
-        clock: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]],
-    ) -> None:
-        self.folder, self.settings, self.budget = folder, settings, budget
-        self.watch, self.clock, self.sleep = watch, clock, sleep
+    def __init__(self, session: Session, settings: Settings, left: Sequence[tuple[Question, Expert]]) -> None:
+        self.session, self.settings, self.left = session, settings, iter(left)
+        self.folder, self.budget, self.progress = session.folder, session.budget, session.progress
         self.failures_in_a_row: Counter[str] = Counter()
-        left = [(question, expert) for question, expert in pairs if (question.id, expert.arm.id) not in folder.answers]
-        self.left = iter(left)
-        self.progress = Progress(len(pairs), len(pairs) - len(left), spent=budget.spent)
 
     async def work(self, concurrency: int) -> None:
-        self.watch(self.progress)
+        self.session.watch(self.progress)
         async with asyncio.TaskGroup() as group:
             for _ in range(concurrency):
                 group.create_task(self._worker())
@@ -115,29 +96,21 @@ class _Run:
         """Ask until there is an answer or no use in asking again; every try is paid for by itself."""
         body = request(question, expert.arm, self.settings)
         bound = most(body, expert.arm, self.settings)
-        for pause in (*PAUSES_S, None):
-            if not await self.budget.reserve(bound):
-                self.progress.capped = True
-                return
-            answer, again = await self._try(question, expert, body, bound)
-            if pause is None or not again:
-                break
-            await self.sleep(pause)
-        self._count(answer)
+        answer = await tries(partial(self._try, question, expert, body, bound), self.budget, bound, self.session.sleep)
+        if answer is None:
+            self.progress.capped = True
+        else:
+            self._count(answer)
 
     async def _try(self, question: Question, expert: Expert, body: bytes, bound: float) -> tuple[Answer, bool]:
         """An answer or a failure, kept and charged, and whether another try may help."""
-        charged, again = bound, False
         self.folder.begin(question.id, expert.arm.id, bound)
-        try:
-            answer = await ask(expert, question, body, self.settings, self.clock)
-            charged = answer.cost
-        except ExpertError as error:
-            charged = 0.0 if isinstance(error, (Refused, ExpertUnreachable)) else bound
-            again = error.status in AGAIN or error.status >= 500
-            answer = Answer(query_id=question.id, expert=expert.arm.id, error=str(error), cost=charged)
-        finally:
-            await self.budget.commit(bound, charged)
+        answer, again = await attempt(
+            ask(expert, question, body, self.settings, self.session.clock),
+            lambda error, cost: Answer(query_id=question.id, expert=expert.arm.id, error=str(error), cost=cost),
+            self.budget,
+            bound,
+        )
         self.folder.add(answer)
         return answer, again
 
@@ -153,33 +126,51 @@ class _Run:
             self.failures_in_a_row[name] += 1
             if self.failures_in_a_row[name] >= GIVE_UP_AFTER and name not in progress.given_up:
                 progress.given_up.append(name)
-        self.watch(progress)
+        self.session.watch(progress)
 
 
-def write_log(folder: Folder, questions: Sequence[Question] = ()) -> None:
+def graded(folder: Folder, judging: Judging | None) -> list[Answer]:
+    """The answers that have a score: those that no model judges, and those that the present judge has judged."""
+    judged = {key[:2] for key in folder.judgements if judging is not None and key[2] == judging.key}
+    waits = {name for name, row in folder.questions.items() if row["grader"] == NAME}
+    answers = sorted(folder.answers.values(), key=lambda a: (a.query_id, a.expert))
+    return [a for a in answers if a.query_id not in waits or (a.query_id, a.expert) in judged]
+
+
+def write_log(folder: Folder, questions: Sequence[Question] = (), judging: Judging | None = None) -> None:
     """Write the folder's answers as an outcome log; those to `questions` are graded anew. Raises LogError."""
     import polars as pl
 
     from turnout.outcomes import OutcomeLog
 
-    if not folder.answers:
-        failed = next(iter(folder.failures.values()), None)
-        raise LogError(f"{folder.path}: no answer yet" + (f"; the first failure: {failed.error}" if failed else ""))
+    answers = graded(folder, judging)
+    if not answers:
+        raise LogError(f"{folder.path}: {_nothing(folder)}")
     known = {question.id: question for question in questions}
-    answers = sorted(folder.answers.values(), key=lambda a: (a.query_id, a.expert))
     names = sorted({name for answer in answers for name in answer.logprobs or ()})
     rows = [_outcome(answer, known.get(answer.query_id), names) for answer in answers]
+    if judging is not None:
+        rows = [_with_judgement(row, folder, judging.key) for row in rows]
     asked = {answer.query_id for answer in answers}
     queries = [_query(row) for row in folder.questions.values() if row["id"] in asked]
     log = OutcomeLog(pl.DataFrame(queries), pl.DataFrame(rows, infer_schema_length=None), where=f"{folder.path}: ")
     log.write(folder.path)
 
 
+def _nothing(folder: Folder) -> str:
+    """Why there is no log."""
+    if folder.answers:
+        why = f"; a failure: {folder.judge_failed}" if folder.judge_failed else ""
+        return f"no answer is judged yet{why}"
+    failed = next(iter(folder.failures.values()), None)
+    return "no answer yet" + (f"; the first failure: {failed.error}" if failed else "")
+
+
 def _outcome(answer: Answer, question: Question | None, names: Sequence[str]) -> dict[str, Any]:
     return {
         "query_id": answer.query_id,
         "expert": answer.expert,
-        "score": question.score(answer.response) if question else answer.score,
+        "score": question.score(answer.response) if question and question.score else answer.score,
         "cost": answer.cost,
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens,
@@ -188,6 +179,15 @@ def _outcome(answer: Answer, question: Question | None, names: Sequence[str]) ->
         "finish_reason": answer.finish_reason,
         **{name: (answer.logprobs or {}).get(name) for name in names},
     }
+
+
+def _with_judgement(row: dict[str, Any], folder: Folder, key: str) -> dict[str, Any]:
+    """The row with the judge's score and what judging cost; that score is `score` where nothing else grades."""
+    found = folder.judgements.get((row["query_id"], row["expert"], key))
+    is_judged = folder.questions[row["query_id"]]["grader"] == NAME
+    score = found.score if found is not None and is_judged else row["score"]
+    judged = {"judge_score": found.score, "judge_cost": found.cost} if found else dict.fromkeys(JUDGED)
+    return {**row, "score": score, **judged}
 
 
 def _query(row: dict[str, Any]) -> dict[str, Any]:

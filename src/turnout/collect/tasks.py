@@ -23,13 +23,16 @@ GYM = "reasoning-gym"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One prompt and how a response to it is scored, in [0, 1]. The id is made of task and prompt."""
+    """One prompt and how a response to it is scored, in [0, 1]. The id is made of task and prompt.
+
+    `score` is None where a model judges.
+    """
 
     task: str
     prompt: str
     target: str | tuple[str, ...]
     grader: str
-    score: Callable[[str], float]
+    score: Callable[[str], float] | None
 
     @property
     def id(self) -> str:
@@ -95,7 +98,7 @@ def _from_row(row: Mapping[str, Any], where: str, stem: str, functions: Mapping[
         grader.check_target(wanted)
     except (ParameterError, UnknownNameError) as error:
         raise LogError(f"{where}: {error}") from error
-    return Question(task, prompt, wanted, name, lambda response: grader.grade(response, wanted))
+    return Question(task, prompt, wanted, name, None if grader.asks else lambda text: grader.grade(text, wanted))
 
 
 def read_target(value: Any, where: str) -> str | tuple[str, ...]:

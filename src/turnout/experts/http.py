@@ -98,7 +98,7 @@ class HttpExpert:
         self._owns_client = client is None
         self._urls: dict[str, URL] = {}
         self._base_url = base_url.rstrip("/")
-        self._headers = _headers(arm.id, key)
+        self._headers, self._key = _headers(arm.id, key), key
         # Small servers, llama.cpp's among them, close a connection after a stream without saying so, and the next
         # request on it would be lost. Without TLS a new connection costs a fraction of a millisecond.
         self._keeps_streams = base_url.startswith("https:")
@@ -136,6 +136,10 @@ class HttpExpert:
             raise self._error(f"answered with the redirect {response.status}; base_url must be the final address")
         body = _Body(response, self, call, until)
         return Reply(response.status, _end_to_end(response.headers, call.stream), body, body.settle, body.aclose)
+
+    def conceal(self, text: str) -> str:
+        """What the server said, without the key, which some servers quote when they refuse it."""
+        return text.replace(self._key, "…") if self._key else text
 
     async def aclose(self) -> None:
         """Release the connections, unless they are shared."""

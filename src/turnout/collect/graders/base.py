@@ -22,16 +22,20 @@ _PAIRS = (('"', '"'), ("'", "'"), ("“", "”"), ("`", "`"), ("$", "$"), ("\\("
 
 
 class Grader(Component):
-    """Scores responses in [0, 1]. Override `_grade`, and `_check_target` where not every text is a target."""
+    """Scores responses in [0, 1]. Override `_grade`, and `_check_target` where not every text is a target.
+
+    `asks` marks one whose score comes from a model, so that it cannot `grade` by itself.
+    """
 
     kind: ClassVar[str] = "grader"
     whole_response: ClassVar[bool] = False
+    asks: ClassVar[bool] = False
 
     def grade(self, response: str | None, target: str | tuple[str, ...]) -> float:
         """The score of a response; with several targets the best one counts. A missing or empty response scores 0."""
         if not response or not response.strip():
             return 0.0
-        text = _THINKING.sub("", response).strip()
+        text = spoken(response)
         answer = text if self.whole_response else final_answer(text)
         return max((self._grade(answer, one) for one in targets(target)), default=0.0)
 
@@ -55,6 +59,15 @@ class Grader(Component):
 def targets(target: str | tuple[str, ...]) -> tuple[str, ...]:
     """One or several acceptable answers as a tuple."""
     return (target,) if isinstance(target, str) else tuple(target)
+
+
+def spoken(text: str) -> str:
+    """A response without the thinking that some models show before it.
+
+    >>> spoken("<think>Hm, 4?</think> 4")
+    '4'
+    """
+    return _THINKING.sub("", text).strip()
 
 
 def final_answer(text: str) -> str:
