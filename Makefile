@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup up test check bench docs clean router
+.PHONY: setup up test check bench bench-nn docs clean router
 
 setup: $(VENV)/.dev ## everything a developer needs
 
@@ -12,9 +12,9 @@ $(VENV)/.user: pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check '.[gateway,local]'
 	touch $@
 
-$(VENV)/.dev: pyproject.toml
+$(VENV)/.dev: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@ $(VENV)/.user
 
 up: $(VENV)/.user ## install, fetch the embedded experts' weights, start the gateway
@@ -42,6 +42,10 @@ bench: setup ## speed: decisions, log, gateway; quality: `turnout bench`
 	test ! -d ../shared/data || for name in robustness newcomer conversations; do \
 	  TURNOUT_DATA=../shared/data $(BIN)/python benchmarks/bench_$$name.py || exit 1; done
 	test ! -d ../shared/data || $(BIN)/turnout bench --data ../shared/data
+
+bench-nn: setup ## routing inside a network: layer against dense, peers, curves; then every preset's proof
+	$(BIN)/python benchmarks/bench_nn.py
+	$(BIN)/turnout nn bench
 
 docs: setup ## the pages that are generated from the registry
 	$(BIN)/turnout systems list --markdown > docs/systems.md
