@@ -40,6 +40,13 @@ class Part(nn.Module, ABC):
                 said = f"{type(self).__name__}: `{name}` must be {self.rules[name]}, got {value!r}"
                 raise ParameterError(said)
 
+    def after_step(self) -> bool:
+        """What moves beside the optimizer (a bias, prototypes, a controller) moves once; False where nothing did.
+
+        `update_biases(model)` calls this after each optimizer step.
+        """
+        return False
+
 
 class Gate(Part):
     """Scores every expert for every token: x [T, D] → logits [T, E] in float32, and the state for the next layer.

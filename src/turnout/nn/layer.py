@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from turnout.errors import RoutingError
-from turnout.nn.base import Balancer, Combiner, Dispatcher, Experts, Gate, Routing, Selector
+from turnout.nn.base import Balancer, Combiner, Dispatcher, Experts, Gate, Part, Routing, Selector
 from turnout.nn.combiners.weighted_sum import WeightedSum
 from turnout.nn.dispatch.auto import Auto
 from turnout.nn.plan import Override, Plan, RoutingContext
@@ -129,10 +129,8 @@ def losses(model: nn.Module) -> dict[str, Tensor]:
 
 
 def update_biases(model: nn.Module) -> int:
-    """Move every loss-free bias one step, once per optimizer step; returns how many layers moved."""
-    moved = 0
-    for module in model.modules():
-        step = getattr(module, "update_bias", None)
-        if isinstance(module, Balancer) and callable(step):
-            moved += int(step())
-    return moved
+    """Move what moves beside the optimizer (loss-free biases, prototypes, controllers) one step; how many parts did.
+
+    Call it once per optimizer step, after `optimizer.step()`.
+    """
+    return sum(module.after_step() for module in model.modules() if isinstance(module, Part))

@@ -47,7 +47,7 @@ class LossFreeBias(Balancer):
         return self.bias
 
     @torch.no_grad()
-    def update_bias(self) -> bool:
+    def after_step(self) -> bool:
         """One step from the counts gathered since the last; False where no token was counted."""
         counts_E = self.counts_E.float()
         if distributed.is_available() and distributed.is_initialized():
