@@ -95,7 +95,7 @@ class Component:
 
     def require_fitted(self) -> None:
         """Raise NotFittedError where `fit` has not run."""
-        if not any(map(_is_learned, vars(self))):
+        if not any(map(_is_learned, reversed(vars(self)))):  # what is learned is set last, so it is found first
             raise NotFittedError(f"{type(self).__name__} is not fitted; call `fit` first")
 
     def __repr__(self) -> str:

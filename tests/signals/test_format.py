@@ -1,8 +1,13 @@
 from __future__ import annotations
 
-import pytest
+import math
+import re
 
-from turnout.signals.format import _SOUGHT, COLUMNS, Format
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from turnout.signals.format import _BYTES, _SOUGHT, COLUMNS, Format
 
 
 def seen(text: str) -> dict[str, float]:
@@ -73,4 +78,22 @@ def test_length_is_that_of_the_whole_text() -> None:
 
 
 def test_a_mark_without_any_of_its_keys_cannot_occur() -> None:
-    assert all(keys & set(mark) for keys, marks in _SOUGHT for mark in marks)
+    assert all(keys & set(mark.encode()) for keys, marks in _SOUGHT for mark in marks)
+
+
+def test_a_byte_is_of_one_class() -> None:
+    members = b"".join(listed for listed, _ in _BYTES.values())
+    assert len(set(members)) == len(members)
+
+
+@settings(deadline=None)
+@given(text=st.text(max_size=60) | st.text(alphabet="aB1 .,\n\u212a\ud800é", max_size=60))
+def test_shares_and_counts_are_what_their_definitions_say(text: str) -> None:
+    found, raw = seen(text), text.encode("utf-8", "surrogatepass")
+    for name, (listed, factor) in _BYTES.items():
+        share = sum(byte in listed for byte in raw) / max(len(raw), 1)
+        assert found[name] == pytest.approx(min(share * factor, 3.0), abs=1e-6), name
+    words = re.findall("[a-z]+", text.lower())
+    length = sum(map(len, words)) / len(words) if words else 4.0
+    assert found["word_length"] == pytest.approx((length - 4.0) / 4.0, abs=1e-6)
+    assert found["numbers"] == pytest.approx(math.log1p(len(re.findall("[0-9]+", text))) / 2.0, abs=1e-6)

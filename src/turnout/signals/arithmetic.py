@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 
 import numpy as np
 
 from turnout.features import Floats
+from turnout.signals._letters import letters
 from turnout.signals.base import Signal
 
 __all__ = ["Arithmetic"]
@@ -73,9 +73,12 @@ COLUMNS = (*_COUNTED, *_WORDS)
 _MIDDLE, _SPREAD = np.array(
     [*_COUNTED.values(), *((middle, spread) for middle, spread, _ in _WORDS.values())], dtype=np.float32
 ).T
+_LOWEST, _HIGHEST = np.float32(-5.0), np.float32(8.0)
 _NUMBERS = re.compile(r"[0-9][0-9,]*(?:\.[0-9]+)?").findall
-_LETTERS = re.compile(r"[A-Za-z]+").findall
-_SENTENCES = re.compile(r"(?<=[.!?])\s+").split
+# Every pattern begins with the characters that it is looked up by: a scan skips the others several times faster.
+_SENTENCES = re.compile(r"[.!?]\s+").split
+_CAPITALISED = re.compile(r"[A-Z](?<![A-Za-z][A-Z])[A-Za-z]+").findall
+_OPENERS = re.compile(r"[.!?]\s[^A-Za-z]*([A-Z][A-Za-z]+)").findall
 _DIGITS = 15  # of a number; what is longer is no quantity
 
 
@@ -87,31 +90,39 @@ class Arithmetic(Signal):
     """
 
     def _transform(self, texts: list[str]) -> Floats:
-        raw_ND = np.array([_row(text) for text in texts], dtype=np.float32).reshape(len(texts), len(COLUMNS))
-        return np.asarray(np.clip((raw_ND - _MIDDLE) / _SPREAD, -5.0, 8.0), dtype=np.float32)
+        out_ND = np.array([_row(text) for text in texts], dtype=np.float32).reshape(len(texts), len(COLUMNS))
+        out_ND -= _MIDDLE
+        out_ND /= _SPREAD
+        np.maximum(out_ND, _LOWEST, out=out_ND)
+        return np.minimum(out_ND, _HIGHEST, out=out_ND)
 
 
 def _row(text: str) -> list[float]:
-    sentences = [sentence for sentence in _SENTENCES(text) if sentence]
-    asked = sentences[-1] if sentences else ""
+    *before, asked = _SENTENCES(text)
+    sentences = len(before) + bool(asked)
+    if before and not asked:
+        asked = before[-1]
     numbers = _NUMBERS(text)
     sizes = [float(number.replace(",", "")) for number in numbers if len(number) <= _DIGITS]
-    words = _LETTERS(text.lower())
+    words = letters(text.lower())
     counts = [0] * len(_WORDS)
     for column in map(_COLUMN.get, words):
         if column is not None:
             counts[column] += 1
     log1p = math.log1p
     counted = [
-        len(text), len(words), len(sentences), len(numbers), len(set(numbers)), max(sizes, default=0.0),
-        sum("." in number for number in numbers), text.count("%"), text.count("$"), text.count("/"),
-        sum(size >= 100 for size in sizes), sum(size <= 1 for size in sizes), _names(sentences),
-        len(_LETTERS(asked)), len(_NUMBERS(asked)), len(set(words)), text.count(","),
+        len(text), len(words), sentences, len(numbers), len(set(numbers)), max(sizes, default=0.0),
+        sum(["." in number for number in numbers]), text.count("%"), text.count("$"), text.count("/"),
+        sum([size >= 100 for size in sizes]), sum([size <= 1 for size in sizes]), _names(text),
+        len(letters(asked)), len(_NUMBERS(asked)), len(set(words)), text.count(","),
     ]  # fmt: skip
-    length = len(words) / max(len(sentences), 1) / 20.0
+    length = len(words) / max(sentences, 1) / 20.0
     return [*map(log1p, counted), length, *map(log1p, counts)]
 
 
-def _names(sentences: Sequence[str]) -> int:
+def _names(text: str) -> int:
     """Distinct capitalised words that do not open a sentence."""
-    return len({word for each in sentences for word in _LETTERS(each)[1:] if len(word) > 1 and word[0].isupper()})
+    found: list[str] = _CAPITALISED(text)
+    for opener in _OPENERS(". " + text):
+        found.remove(opener)
+    return len(set(found))

@@ -13,6 +13,7 @@ from turnout.base import Of
 from turnout.errors import StateError
 from turnout.features import Floats
 from turnout.signals.base import Signal
+from turnout.signals.encoders.static import load
 
 __all__ = ["Embedding"]
 
@@ -32,13 +33,9 @@ class Embedding(Signal):
         self.encoder = encoder
 
     def _fit(self, texts: list[str]) -> None:
-        from turnout.signals.encoders.static import load
-
         self.table_ = load(self.encoder).id
 
     def _transform(self, texts: list[str]) -> Floats:
-        from turnout.signals.encoders.static import load  # numpy alone until the first text arrives
-
         encoder = load(self.encoder)
         if getattr(self, "table_", encoder.id) != encoder.id:
             raise StateError(f"fitted on the encoder table {self.table_}, but {self.encoder!r} is {encoder.id}; refit")

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from turnout.features import Floats, clip
+from turnout.signals._letters import letters
 from turnout.signals.base import Signal
 
 __all__ = ["Format"]
@@ -49,7 +50,9 @@ _KEYS = {
     "lines": "\n", "blank_lines": "\n", "questions": "?", "bullets": "\n", "blanks": "_[", "latex": "\\$", "tags": "/",
     "shots": ":#",
 }  # fmt: skip
-_SOUGHT = tuple((frozenset(_KEYS[name]), marks) for name, marks in _COUNTED.items())
+_SOUGHT = tuple((frozenset(_KEYS[name].encode()), marks) for name, marks in _COUNTED.items())
+_ALL_KEYS = "".join(_KEYS.values()).encode()
+_NO_KEYS = bytes(byte for byte in range(256) if byte not in _ALL_KEYS)
 _CHOICE = re.compile(r"(?:^|[\n(\[ ])([A-H])[.):\]](?=\s)").findall
 # Whether any of these stands in the text.
 _PRESENT = {
@@ -81,12 +84,13 @@ COLUMNS = (
     *_BYTES, *_COUNTED, *_PRESENT, *_WORDS, *(f"starts_{word}" for word in _FIRST),
 )  # fmt: skip
 
-_SCALE_BC = np.array(
-    [[factor * (byte in members) for members, factor in _BYTES.values()] for byte in range(256)], dtype=np.float32
+_CLASS_OF = bytes(
+    next((place for place, (members, _) in enumerate(_BYTES.values()) if byte in members), len(_BYTES))
+    for byte in range(256)
 )
+_CLASSES = tuple((place, factor) for place, (_, factor) in enumerate(_BYTES.values()))
+_DIGITS = bytes(byte if byte in b"0123456789" else 32 for byte in range(256))
 _FIRST_ROWS = {opening: [float(opening == word) for word in _FIRST] for opening in (*_FIRST, "")}
-_NUMBERS = re.compile(r"[0-9]+").findall
-_LETTERS = re.compile(r"[a-z]+").findall
 
 
 class Format(Signal):
@@ -102,30 +106,28 @@ class Format(Signal):
 
 
 def _row(whole: str, text: str) -> list[float]:
-    words = _LETTERS(text.lower())
+    words = letters(text.lower())
     present = set(words)
-    characters = set(text)
+    raw = text.encode("utf-8", "surrogatepass")
+    keys = set(raw.translate(None, _NO_KEYS))
     end = text.rstrip()[-1:]
     log1p = math.log1p
     return [
         (log1p(len(whole)) - 5.0) / 2.0,
         (sum(map(len, words)) / len(words) - 4.0) / 4.0 if words else 0.0,
-        log1p(len(_NUMBERS(text))) / 2.0,
+        log1p(len(raw.translate(_DIGITS).split())) / 2.0,
         len(set(_CHOICE(text))) / 4.0 if "B." in text or "B)" in text or "B:" in text or "B]" in text else 0.0,
         float(end == "?"),
         float(end == ":"),
         float(text[:1].islower()),
-        *_byte_shares(text),
-        *[0.0 if keys.isdisjoint(characters) else log1p(sum(map(text.count, marks))) / 2.0 for keys, marks in _SOUGHT],
+        *_byte_shares(raw),
+        *[0.0 if own.isdisjoint(keys) else log1p(sum(map(text.count, marks))) / 2.0 for own, marks in _SOUGHT],
         *[float(any(map(text.__contains__, marks))) for marks in _PRESENT.values()],
         *[0.0 if listed.isdisjoint(present) else 1.0 for listed in _WORD_SETS],
         *_FIRST_ROWS.get(words[0] if words else "", _FIRST_ROWS[""]),
     ]
 
 
-def _byte_shares(text: str) -> list[float]:
-    raw = np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
-    histogram_B = np.bincount(raw, minlength=256).astype(np.float32)
-    shares_C = histogram_B @ _SCALE_BC / np.float32(max(len(raw), 1))
-    shares: list[float] = np.minimum(shares_C, 3.0).tolist()
-    return shares
+def _byte_shares(raw: bytes) -> list[float]:
+    classes, size = raw.translate(_CLASS_OF), max(len(raw), 1)
+    return [min(classes.count(place) * factor / size, 3.0) for place, factor in _CLASSES]

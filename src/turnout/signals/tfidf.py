@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from itertools import accumulate, chain
@@ -122,7 +123,7 @@ class Tfidf(Signal):
         if scorer is None or scorer.source is not self.word_idf_:
             scorer = self._scorer = _Scorer(self)
         rows = [scorer.row(text) for text in texts]
-        indptr = np.array([*accumulate((len(columns) for columns, _ in rows), initial=0)], dtype=np.int64)
+        indptr = np.array([0, *accumulate([len(columns) for columns, _ in rows])], dtype=np.int64)
         if len(rows) == 1:
             return Sparse(indptr, *rows[0], scorer.columns)
         columns = np.concatenate([_NO_COLUMNS, *(columns for columns, _ in rows)])
@@ -144,7 +145,7 @@ class _Scorer:
         self.char_columns = dict(zip(chars, packed[len(words) :], strict=True))
         self.idf = np.concatenate([signal.word_idf_, signal.char_idf_])
         self.columns, self.first_char = len(self.idf), len(words)
-        self.length = np.float32(0.5**0.5 if self.word_span[0] and self.char_span[0] else 1.0)
+        self.length = 0.5**0.5 if self.word_span[0] and self.char_span[0] else 1.0
         self.remembered: dict[str, Part] = {}
 
     def row(self, text: str) -> Row:
@@ -152,7 +153,7 @@ class _Scorer:
         packed = bytearray().join([_BELOW, *self._found(text.lower()), _ABOVE])
         found = np.frombuffer(packed, dtype=np.int32)
         found.sort()
-        last = np.flatnonzero(found[1:] != found[:-1])  # where each column ends, the one below all at 0
+        last = (found[1:] != found[:-1]).nonzero()[0]  # where each column ends, the one below all at 0
         columns = found.take(last[1:])
         values = np.log(last[1:] - last[:-1], dtype=np.float32)
         values += 1.0
@@ -160,7 +161,7 @@ class _Scorer:
         cut = columns.searchsorted(self.first_char)
         for block in (values[:cut], values[cut:]):
             if len(block):
-                np.multiply(block, self.length / np.sqrt(block @ block), out=block)
+                np.multiply(block, self.length / math.sqrt(block @ block), out=block)
         return columns, values
 
     def _found(self, text: str) -> list[bytes]:
@@ -169,8 +170,7 @@ class _Scorer:
         parts = [self._cut(unit) if (part := get(unit)) is None else part for unit in _units(text)]
         columns, words = [columns for columns, _ in parts], [word for _, within in parts for word in within]
         for n in range(max(self.word_span[0], 2), self.word_span[1] + 1):
-            grams = zip(*[words[start:] for start in range(n)], strict=False)
-            columns += [column for gram in grams if (column := column_of(gram)) is not None]
+            columns += filter(None, map(column_of, zip(*[words[start:] for start in range(n)], strict=False)))
         return columns
 
     def _cut(self, unit: str) -> Part:

@@ -12,7 +12,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from turnout.signals.encoders.static import StaticEncoder, load
-from turnout.signals.encoders.wordpiece import WordPiece, words
+from turnout.signals.encoders.wordpiece import WordPiece, bag, words
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +73,9 @@ def test_the_longest_piece_wins() -> None:
     assert pieces.ids("unable") == [2, 5]
     assert pieces.ids("unx") == [0]
     assert pieces.ids("able") == [0]
+
+
+@settings(deadline=None)
+@given(text=st.text(max_size=60) | st.text(alphabet=st.characters(max_codepoint=127), max_size=60))
+def test_a_bag_holds_the_words(text: str) -> None:
+    assert sorted(bag(text)) == sorted(words(text))

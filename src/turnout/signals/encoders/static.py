@@ -14,6 +14,7 @@ Limits: word order is not seen; two texts of the same words have the same embedd
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
@@ -25,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.errors import ParameterError, StateError
-from turnout.signals.encoders.wordpiece import LONGEST, UNKNOWN, WordPiece, words
+from turnout.signals.encoders.wordpiece import LONGEST, UNKNOWN, WordPiece, bag, words
 
 SHIPPED = ("minilm",)
 CACHED_WORDS = 8192  # 8 MB at 256 dimensions
@@ -64,19 +65,20 @@ class StaticEncoder:
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit rows of shape (N, D), float32; a text without any known token gives a row of zeros."""
         out_ND = np.empty((len(texts), self.dimensions), dtype=np.float32)
-        for row, text in enumerate(texts):
-            out_ND[row] = self._encode_one(text)
+        for out_D, text in zip(out_ND, texts, strict=True):
+            self._encode_one(text, out_D)
         return out_ND
 
-    def _encode_one(self, text: str) -> NDArray[np.float32]:
-        known, parts = self._known, words(text)
+    def _encode_one(self, text: str, out_D: NDArray[np.float32]) -> None:
+        known, parts = self._known, bag(text)
         try:
-            slots = [known.slots[word] for word in parts]
+            slots = list(map(known.slots.__getitem__, parts))
         except KeyError:
             known, slots = self._learn(parts)
-        sum_D: NDArray[np.float32] = np.add.reduce(known.rows_CD.take(slots, axis=0), axis=0)
-        norm = np.sqrt(sum_D @ sum_D)
-        return np.divide(sum_D, norm, out=sum_D) if norm > 0.0 else sum_D
+        np.add.reduce(known.rows_CD.take(slots, axis=0), axis=0, out=out_D)
+        norm = math.sqrt(out_D @ out_D)
+        if norm > 0.0:
+            out_D /= norm
 
     def _learn(self, parts: list[str]) -> tuple[_Words, list[int]]:
         keys = [word if len(word) <= LONGEST else UNKNOWN for word in parts]
