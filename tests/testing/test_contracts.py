@@ -10,11 +10,16 @@ import pytest
 
 from turnout import registry
 from turnout.base import Number, Rule
+from turnout.cards.floors.base import Evidence
+from turnout.cards.floors.max_score import MaxScore
+from turnout.cards.floors.prototype import Prototype
+from turnout.cards.matchers.exemplars import Exemplars
 from turnout.errors import UnknownNameError
 from turnout.estimators.base import Estimator
 from turnout.estimators.constant import Constant
 from turnout.estimators.knn import KNN
 from turnout.features import FeatureMap, Floats, n_rows
+from turnout.modes.threshold_modes import ThresholdModes
 from turnout.policies.base import Policy
 from turnout.policies.share import Share
 from turnout.policies.utility import Utility
@@ -189,3 +194,91 @@ def test_every_kind_has_checks_and_an_unknown_one_has_none() -> None:
         assert registry.names(kind)
     with pytest.raises(UnknownNameError):
         list(contracts.checks("grader"))
+
+
+class Batched(Exemplars):
+    """Its scores depend on the batch, and a newcomer moves the others."""
+
+    def _score(self, texts: FeatureMap) -> Floats:
+        scores_NE = super()._score(texts)
+        return np.asarray(scores_NE - np.nanmean(scores_NE) * (1 + 0.1 * (scores_NE.shape[1] > 4)))
+
+
+class Knowing(Exemplars):
+    """Scores experts of which it knows nothing."""
+
+    def _score(self, texts: FeatureMap) -> Floats:
+        return np.nan_to_num(super()._score(texts))
+
+
+@pytest.mark.parametrize(
+    ("broken", "check"),
+    [
+        (Batched, "one_text_scores_as_among_others"),
+        (Batched, "a_newcomer_leaves_the_others_alone"),
+        (Knowing, "unknown_experts_are_scored_by_card_or_not_at_all"),
+    ],
+)
+def test_a_broken_matcher_fails_the_check_about_it(broken: type[Exemplars], check: str) -> None:
+    dict(contracts.checks("matcher"))[check](Exemplars)
+    with pytest.raises(AssertionError):
+        dict(contracts.checks("matcher"))[check](broken)
+
+
+class Least(MaxScore):
+    """Upside down."""
+
+    def _score(self, evidence: Evidence) -> Floats:
+        return -super()._score(evidence)
+
+
+class Eager(Prototype):
+    """Scores without having learned, and minds gaps in the numbers of experts."""
+
+    def _score(self, evidence: Evidence) -> Floats:
+        known = getattr(self, "prototype_", np.zeros((1, 1)))
+        return evidence.logits_NE.max(axis=1) + len(known) * 0 + getattr(self, "most_", 0)
+
+    def _fit(self, texts: FeatureMap, expert_N: Any) -> None:
+        super()._fit(texts, expert_N)
+        self.most_ = int(expert_N.max())
+
+
+@pytest.mark.parametrize(
+    ("broken", "check"),
+    [
+        (Least, "strangers_lie_below"),
+        (Eager, "score_before_fit_is_refused_where_something_is_learned"),
+        (Eager, "experts_may_lack_utterances"),
+    ],
+)
+def test_a_broken_floor_fails_the_check_about_it(broken: type[MaxScore], check: str) -> None:
+    with pytest.raises(AssertionError):
+        dict(contracts.checks("floor"))[check](broken)
+
+
+class Reckless(ThresholdModes):
+    """Takes a missing statistic for a sure one, and everything else for doubt."""
+
+    def choose(self, statistic_NS: Floats) -> Any:
+        return np.where(np.isnan(statistic_NS).any(axis=1), 0, len(self.modes) - 1)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "a_statistic_that_is_missing_is_doubt",
+        "choose_before_fit_is_refused",
+        "sure_and_unsure_queries_are_told_apart",
+    ],
+)
+def test_a_broken_mode_fails_the_check_about_it(check: str) -> None:
+    dict(contracts.checks("mode"))[check](ThresholdModes)
+    with pytest.raises(AssertionError):
+        dict(contracts.checks("mode"))[check](Reckless)
+
+
+@pytest.mark.parametrize(("combine", "levels"), [("worst", None), ("sum", (2,)), ("learned", (3,))])
+def test_choosers_of_several_modes_keep_the_contract(combine: str, levels: tuple[int, ...] | None) -> None:
+    modes = {"statistics": ("sure",), "modes": ("one", "two", "three")}
+    assert contracts.run(ThresholdModes, combine=combine, levels=levels, **modes)

@@ -17,7 +17,7 @@ from turnout import state
 HEAVY = ("sklearn", "scipy", "polars", "pandas", "torch", "matplotlib", "aiohttp")
 
 _SCRIPT = """
-import json, sys
+import importlib, json, sys
 import numpy as np
 from turnout import state
 
@@ -25,19 +25,29 @@ document = json.loads(sys.stdin.read())
 with np.load(document["arrays"], allow_pickle=False) as archive:
     arrays = {name: archive[name] for name in archive.files}
 made, argument = (state.unpack(document[part], arrays) for part in ("made", "argument"))
-getattr(made, document["method"])(*([argument] if document["one"] else argument))
+given = [argument] if document["one"] else list(argument)
+if document["wrapped"]:
+    module, _, name = document["wrapped"].partition(":")
+    given = [getattr(importlib.import_module(module), name)(*given)]
+getattr(made, document["method"])(*given)
 print(json.dumps([name for name in document["heavy"] if name in sys.modules]))
 """
 
 
-def heavy_imports(made: Any, method: str, *arguments: Any, heavy: Sequence[str] = HEAVY) -> list[str]:
-    """Names of heavy packages that a subprocess has loaded after calling the method on the saved component."""
+def heavy_imports(
+    made: Any, method: str, *arguments: Any, heavy: Sequence[str] = HEAVY, wrapped: str = ""
+) -> list[str]:
+    """Names of heavy packages that a subprocess has loaded after calling the method on the saved component.
+
+    `wrapped`, as `module:class`, is called with the arguments, and the method with what it makes of them.
+    """
     arrays: dict[str, Any] = {}
     document = {
         "made": state.pack(made, arrays, "made"),
         "argument": state.pack(arguments[0] if len(arguments) == 1 else list(arguments), arrays, "argument"),
         "one": len(arguments) == 1,
         "method": method,
+        "wrapped": wrapped,
         "heavy": list(heavy),
     }
     with tempfile.TemporaryDirectory() as folder:

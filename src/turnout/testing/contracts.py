@@ -1,4 +1,5 @@
-"""The contract of signals, estimators, policies and importers: functions that raise AssertionError.
+"""The contract of signals, estimators, policies, matchers, floors, modes and importers, as functions that raise
+AssertionError.
 
 Needs no test framework.
 
@@ -23,7 +24,7 @@ from turnout.errors import UnknownNameError
 Make: TypeAlias = Callable[..., Any]
 Check: TypeAlias = Callable[[Make], None]
 
-KINDS = ("signal", "estimator", "policy", "importer")
+KINDS = ("signal", "estimator", "policy", "matcher", "floor", "mode", "importer")
 
 KNOWN_FAILURES: Mapping[tuple[str, str, str], str] = MappingProxyType(
     {
