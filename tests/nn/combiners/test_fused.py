@@ -1,0 +1,30 @@
+"""Mixing in one pass equals dispatching."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from turnout.errors import RoutingError
+from turnout.nn import FFN, Fused, LinearGate, LoRA, RoutedLayer, Soft, TopK, WeightedSum
+
+
+@pytest.mark.parametrize("selector", [TopK(1), TopK(3), Soft()])
+def test_equals_dispatch_in_value_and_gradient(selector: torch.nn.Module) -> None:
+    torch.manual_seed(0)
+    gate, pool = LinearGate(8, 5), LoRA(5, 8, 6, rank=3)
+    torch.nn.init.normal_(pool.lora_B)
+    x = torch.randn(7, 8, requires_grad=True)
+    found = []
+    for combiner in (WeightedSum(), Fused()):
+        layer = RoutedLayer(gate, selector, pool, combiner=combiner)
+        y = layer(x).output
+        found.append((y, *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_refuses_experts_that_cannot_be_mixed() -> None:
+    layer = RoutedLayer(LinearGate(4, 2), TopK(1), FFN(2, 4, 8), combiner=Fused())
+    with pytest.raises(RoutingError, match="FFN does not"):
+        layer(torch.randn(3, 4))
