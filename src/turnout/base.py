@@ -62,8 +62,8 @@ class Of:
         return "of type " + " or ".join(cls.__name__ for cls in self.classes)
 
 
-class Component:
-    """A registered part. `__init__` only assigns; what is learned ends in `_`; `rules` holds a rule per parameter."""
+class Registered:
+    """What is found by its file's name; `rules` holds a rule per constructor parameter."""
 
     kind: ClassVar[str] = ""
     name: ClassVar[str] = ""
@@ -73,6 +73,17 @@ class Component:
         super().__init_subclass__(**kwargs)
         if "name" not in cls.__dict__:
             cls.name = cls.__module__.rpartition(".")[2]
+
+    def require(self, **params: object) -> None:
+        """Raise ParameterError for the first parameter that breaks its rule."""
+        for name, value in params.items():
+            if not self.rules[name].allows(value):
+                said = f"{type(self).__name__}: `{name}` must be {self.rules[name]}, got {value!r}"
+                raise ParameterError(said)
+
+
+class Component(Registered):
+    """A registered part that can be copied and saved. `__init__` only assigns; what is learned ends in `_`."""
 
     def params(self) -> dict[str, Any]:
         """The constructor's arguments as they stand now."""
@@ -84,10 +95,7 @@ class Component:
 
     def check(self) -> None:
         """Raise ParameterError for the first parameter that breaks its rule."""
-        for name, rule in self.rules.items():
-            value = getattr(self, name)
-            if not rule.allows(value):
-                raise ParameterError(f"{type(self).__name__}: `{name}` must be {rule}, got {value!r}")
+        self.require(**{name: getattr(self, name) for name in self.rules})
 
     def learned(self) -> dict[str, Any]:
         """What `fit` set: public attributes that end in `_`."""
