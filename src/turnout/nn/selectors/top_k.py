@@ -11,18 +11,20 @@ from turnout.base import Number, OneOf
 from turnout.errors import RoutingError
 from turnout.nn.base import Selector
 from turnout.nn.plan import Plan, RoutingContext
+from turnout.nn.selectors._parts import SCORES, best, check_k, normalized, own_generator, scores_of, taken
 
 __all__ = ["TopK"]
 
 
 class TopK(Selector):
-    """The k experts of the highest scores; `score` is `softmax` or `sigmoid` of the logits.
+    """The k experts of the highest scores; `score` is `softmax` or `sigmoid` of the logits: [T, E] → [T, k].
 
     `normalize` makes a token's weights sum to 1 (with k = 1 the weight is then constant and the gate gets no gradient
     from the task). With `groups` only experts of a token's `top_groups` best groups are eligible, a group's score
     being the sum of its two best (DeepSeek-V3). `noise` adds N(0, noise²) to the scores while training.
 
-    Source: Shazeer et al. 2017; Fedus et al., "Switch Transformers", 2021; DeepSeek-V3, 2024. Limits: k is fixed.
+    Source: Shazeer et al. 2017; Fedus et al., "Switch Transformers", 2021; DeepSeek-V3, 2024. Limits: k is fixed; a
+    token with fewer than k experts that are not silenced gets those.
 
     >>> plan = TopK(2)(torch.tensor([[0.0, 2.0, 1.0, -1.0]]))
     >>> plan.idx_TK.tolist()
@@ -31,7 +33,7 @@ class TopK(Selector):
 
     rules: ClassVar = {
         "k": Number(1, integer=True),
-        "score": OneOf(("softmax", "sigmoid")),
+        "score": OneOf(SCORES),
         "groups": Number(1, integer=True),
         "top_groups": Number(1, integer=True, optional=True),
         "noise": Number(0),
@@ -56,24 +58,24 @@ class TopK(Selector):
 
     def _choose(self, logits_TE: Tensor, context: RoutingContext, bias_E: Tensor | None) -> Plan:
         self._check_sizes(logits_TE.shape[-1])
-        scores_TE = logits_TE.softmax(-1) if self.score == "softmax" else logits_TE.sigmoid()
+        scores_TE = scores_of(logits_TE, self.score)
         chosen_by_TE = scores_TE.detach() if bias_E is None else scores_TE.detach() + bias_E
         if self.noise and self.training:
-            drawn = torch.randn(scores_TE.shape, generator=context.generator, device=scores_TE.device)
+            generator = own_generator(context, "TopK")
+            drawn = torch.randn(scores_TE.shape, generator=generator, device=scores_TE.device)
             chosen_by_TE = chosen_by_TE + self.noise * drawn
         # a silenced expert must not come back by its bias
         chosen_by_TE = chosen_by_TE.masked_fill(logits_TE == float("-inf"), float("-inf"))
         if self.top_groups is not None:
             chosen_by_TE = self._eligible(chosen_by_TE)
-        idx_TK = chosen_by_TE.topk(self.k, dim=-1).indices
-        weights_TK = scores_TE.gather(-1, idx_TK)
+        idx_TK, full = best(chosen_by_TE, self.k, context)
+        weights_TK = taken(scores_TE, idx_TK, full)
         if self.normalize:
-            weights_TK = weights_TK / weights_TK.sum(-1, keepdim=True).clamp_min(1e-9)
-        return Plan(idx_TK, weights_TK * self.scale, scores_TE, logits_TE, full=True)
+            weights_TK = normalized(weights_TK)
+        return Plan(idx_TK, weights_TK * self.scale, scores_TE, logits_TE, full=full)
 
     def _check_sizes(self, experts: int) -> None:
-        if self.k > experts:
-            raise RoutingError(f"TopK: k must be at most the number of experts, got k={self.k}, E={experts}")
+        check_k("TopK", self.k, experts)
         if experts % self.groups:
             raise RoutingError(f"TopK: groups must divide the number of experts, got {self.groups} of {experts}")
         if self.top_groups is not None and self.top_groups * (experts // self.groups) < self.k:

@@ -1,0 +1,97 @@
+"""What selectors share: scores, the k best of them, numbering of sequences, and draws that can be replayed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from turnout.errors import RoutingError
+from turnout.nn.base import recomputing
+from turnout.nn.plan import RoutingContext
+
+SCORES = ("softmax", "sigmoid")
+
+
+def scores_of(logits_TE: Tensor, score: str) -> Tensor:
+    """Softmax or sigmoid of logits. Raises RoutingError where every expert of a token is silenced."""
+    if not (torch.compiler.is_compiling() or logits_TE.is_cuda) and logits_TE.shape[-1]:
+        lost_T = (logits_TE == float("-inf")).all(-1)
+        if bool(lost_T.any()):
+            raise RoutingError(f"every expert is silenced for row {int(lost_T.nonzero()[0, 0])} of {len(lost_T)}")
+    return logits_TE.softmax(-1) if score == "softmax" else logits_TE.sigmoid()
+
+
+def check_k(who: str, k: int, experts: int) -> None:
+    """Raise RoutingError where k is above E."""
+    if k > experts:
+        raise RoutingError(f"{who}: k must be at most the number of experts, got k={k}, E={experts}")
+
+
+def refuse_bias(who: str, bias_E: Tensor | None, why: str) -> None:
+    """Raise RoutingError where a bias on the choice can do nothing."""
+    if bias_E is not None:
+        raise RoutingError(f"{who} takes no bias on the choice: {why}")
+
+
+def best(by_TE: Tensor, k: int, context: RoutingContext) -> tuple[Tensor, bool]:
+    """Indices [T, k] of the highest, the best first, the sentinel E where −inf; and whether no slot is empty."""
+    found = by_TE.topk(k, dim=-1)
+    silenced_TK = found.values == float("-inf")
+    if torch.compiler.is_compiling() or (by_TE.is_cuda and not context.overrides) or not bool(silenced_TK.any()):
+        return found.indices, True
+    return found.indices.masked_fill(silenced_TK, by_TE.shape[-1]), False
+
+
+def taken(scores_TE: Tensor, idx_TK: Tensor, full: bool) -> Tensor:
+    """The scores [T, K] of chosen experts; 0 in empty slots."""
+    if full:
+        return scores_TE.gather(-1, idx_TK)
+    experts = scores_TE.shape[-1]
+    return torch.where(idx_TK < experts, scores_TE.gather(-1, idx_TK.clamp(max=experts - 1)), 0)
+
+
+def normalized(weights: Tensor) -> Tensor:
+    """Each token's weights divided by their sum."""
+    return weights / weights.sum(-1, keepdim=True).clamp_min(1e-9)
+
+
+def groups_of(tokens: int, context: RoutingContext, device: torch.device, *, by_sequence: bool) -> tuple[Tensor, int]:
+    """Tokens numbered by sequence from 0, or all 0; padding gets the number after the last. And how many there are."""
+    if not by_sequence:
+        group_T = torch.zeros(tokens, dtype=torch.int64, device=device)
+        groups = 1
+    else:
+        sequence_T = require_sequences(tokens, context)
+        found = sequence_T.unique(return_inverse=True)
+        group_T, groups = found[1], found[0].shape[0]
+    if context.mask_T is not None:
+        group_T = torch.where(context.mask_T, group_T, groups)
+    return group_T, groups
+
+
+def require_sequences(tokens: int, context: RoutingContext, who: str = "routing by sequence") -> Tensor:
+    """`sequence_T` of a context. Raises RoutingError where it is missing or of another length."""
+    if context.sequence_T is None:
+        raise RoutingError(f"{who} needs the context's sequence_T, got None")
+    if context.sequence_T.shape != (tokens,):
+        raise RoutingError(f"{who} needs sequence_T of shape ({tokens},), got {tuple(context.sequence_T.shape)}")
+    return context.sequence_T
+
+
+def own_generator(context: RoutingContext, who: str) -> torch.Generator | None:
+    """The context's generator. Raises RoutingError inside a recomputation, where it would draw another choice.
+
+    Activation checkpointing rewinds torch's global generator before it runs a forward again, but not one of your own.
+    """
+    if context.generator is not None and recomputing():
+        raise RoutingError(
+            f"{who}: a generator of the context moves on before activation checkpointing recomputes, so the choice "
+            "would differ; leave `generator` None there (torch rewinds its global one)"
+        )
+    return context.generator
+
+
+def gumbel(like_TE: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Standard Gumbel noise in the shape of its argument."""
+    uniform = torch.rand(like_TE.shape, generator=generator, device=like_TE.device)
+    return -(-uniform.clamp(1e-20, 1 - 1e-7).log()).log()

@@ -1,0 +1,103 @@
+"""Experts whose score passes a threshold, given or set by a quantile of the batch."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, distributed
+
+from turnout.base import Number, OneOf
+from turnout.errors import ParameterError
+from turnout.nn.base import Selector, recomputing
+from turnout.nn.plan import Plan, RoutingContext
+from turnout.nn.selectors._parts import SCORES, check_k, normalized, scores_of
+
+__all__ = ["Threshold"]
+
+
+class Threshold(Selector):
+    """Every expert whose score passes a threshold: [T, E] → [T, K], K as needed.
+
+    Give `threshold` itself, or `k`: then the threshold is the quantile of the scores of a batch that lets k experts a
+    token pass on average. Training uses the batch's own quantile and follows it in `level` (a moving average with
+    `momentum`); evaluation uses `level`, so that a token's experts do not depend on its neighbours. A token gets its
+    `min_k` best experts in any case and at most `max_k`. A bias counts for passing, not for weighing.
+
+    Source: Gülmez, "DynaMoE". Deviation: the percentile is over the batch; over a token's own scores, as secondary
+    sources show it, the number that pass is fixed by construction. Limits: `level` lags while scores drift.
+
+    >>> torch.manual_seed(0).initial_seed()
+    0
+    >>> select = Threshold(k=2)
+    >>> plan = select(torch.randn(1000, 8))
+    >>> round(plan.counts_E.sum().item() / 1000, 1), plan.mask_TK.sum(-1).min().item()
+    (2.0, 1)
+    """
+
+    rules: ClassVar = {
+        "threshold": Number(optional=True),
+        "k": Number(0, optional=True),
+        "score": OneOf(SCORES),
+        "min_k": Number(0, integer=True),
+        "max_k": Number(1, integer=True, optional=True),
+        "momentum": Number(0, 1),
+    }
+
+    def __init__(
+        self,
+        threshold: float | None = None,
+        *,
+        k: float | None = None,
+        score: str = "softmax",
+        min_k: int = 1,
+        max_k: int | None = None,
+        normalize: bool = False,
+        momentum: float = 0.9,
+    ) -> None:
+        super().__init__()
+        self.require(threshold=threshold, k=k, score=score, min_k=min_k, max_k=max_k, momentum=momentum)
+        if (threshold is None) == (k is None):
+            raise ParameterError(f"Threshold: give `threshold` or `k`, got threshold={threshold!r}, k={k!r}")
+        self.threshold, self.k, self.score, self.normalize = threshold, k, score, normalize
+        self.min_k, self.max_k, self.momentum = min_k, max_k, momentum
+        self.level: Tensor
+        self.register_buffer("level", torch.tensor(float("nan") if threshold is None else float(threshold)))
+
+    def _choose(self, logits_TE: Tensor, context: RoutingContext, bias_E: Tensor | None) -> Plan:
+        experts = logits_TE.shape[-1]
+        check_k("Threshold", int(max(self.min_k, self.max_k or 1, self.k or 0)), experts)
+        scores_TE = scores_of(logits_TE, self.score)
+        by_TE = scores_TE.detach() if bias_E is None else scores_TE.detach() + bias_E
+        by_TE = by_TE.masked_fill(logits_TE == float("-inf"), float("-inf"))
+        chosen_TE = by_TE >= self._level(by_TE, context)
+        if self.min_k or self.max_k is not None:
+            rank_TE = by_TE.argsort(-1, descending=True).argsort(-1)
+            chosen_TE = chosen_TE | (rank_TE < self.min_k)
+            chosen_TE = chosen_TE & (rank_TE < (self.max_k or experts))
+        chosen_TE = chosen_TE & (logits_TE > float("-inf"))
+        weights_TE = normalized(scores_TE * chosen_TE) if self.normalize else scores_TE
+        return Plan.of_mask(chosen_TE, weights_TE, logits_TE, scores_TE)
+
+    def _level(self, by_TE: Tensor, context: RoutingContext) -> Tensor:
+        if self.k is None:
+            return self.level
+        real_TE = by_TE if context.mask_T is None else by_TE[context.mask_T]
+        fresh = not bool(torch.isfinite(self.level))
+        if not real_TE.numel() or not (self.training or fresh):
+            return self.level
+        flat = real_TE.reshape(-1)
+        passing = min(max(round(self.k * real_TE.shape[0]), 1), flat.numel())
+        found = flat.kthvalue(flat.numel() - passing + 1).values
+        if self.training and not recomputing():
+            mean = _mean_over_replicas(found)
+            self.level.copy_(mean if fresh else self.momentum * self.level + (1 - self.momentum) * mean)
+        return found
+
+
+def _mean_over_replicas(value: Tensor) -> Tensor:
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return value
+    total = value.clone()
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()
