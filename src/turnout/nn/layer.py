@@ -65,19 +65,20 @@ class RoutedLayer(nn.Module):
         context = context or RoutingContext()
         x_TD = x.reshape(-1, x.shape[-1])
         logits_TE, state = self.gate(x_TD, context)
-        plan = self._plan(logits_TE, context)
+        plan = self.dispatcher.admit(self._plan(logits_TE, context))
         y_TM = self.combiner(x_TD, plan, self.experts, self.dispatcher, context)
         if self.shared is not None:
             y_TM = y_TM + self.shared(x_TD)
         routing = Routing(x_TD, plan, context, self.gate, self.experts)
         losses = self._losses(routing)
         if self.statistics is not None:
-            self.statistics.update(plan, context)
+            self.statistics.update(plan, context, x.shape[-2] if x.ndim > 2 else None)
         return Routed(y_TM.view(*x.shape[:-1], y_TM.shape[-1]), losses, plan, state)
 
     def _plan(self, logits_TE: Tensor, context: RoutingContext) -> Plan:
         hand = context.overrides.get(context.layer, Override())
         if hand.plan is not None:
+            hand.plan.check()
             return hand.plan
         biases = [b.bias_E for b in self._balancers() if b.bias_E is not None]
         bias_E = torch.stack(biases).sum(0) if biases else None
