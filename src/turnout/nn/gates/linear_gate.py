@@ -32,6 +32,11 @@ class LinearGate(Gate):
         self.experts = experts
         self.linear = nn.Linear(width, experts, bias=bias)
 
+    @property
+    def rows_ED(self) -> Tensor:
+        """One row of weights per expert, [E, D]."""
+        return self.linear.weight
+
     def _logits(self, x_TD: Tensor, context: RoutingContext) -> Tensor:
         return nn.functional.linear(x_TD, self.linear.weight.float(), self._bias())
 

@@ -62,7 +62,7 @@ def groups_of(tokens: int, context: RoutingContext, device: torch.device, *, by_
         groups = 1
     else:
         sequence_T = require_sequences(tokens, context)
-        found = sequence_T.unique(return_inverse=True)
+        found = sequence_T.unique(return_inverse=True)  # type: ignore[no-untyped-call]
         group_T, groups = found[1], found[0].shape[0]
     if context.mask_T is not None:
         group_T = torch.where(context.mask_T, group_T, groups)
