@@ -9,36 +9,20 @@ the combiner makes one output per token. Balancers return named losses; nothing 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from turnout.base import Rule
-from turnout.errors import ParameterError, RoutingError
+from turnout.base import Registered
+from turnout.errors import RoutingError
+from turnout.nn._rows import combine, inverse, permute
 from turnout.nn.plan import Plan, RoutingContext
 
 
-class Part(nn.Module, ABC):
-    """A registered module; `rules` holds a rule per constructor parameter, checked by `require`."""
-
-    kind: ClassVar[str] = ""
-    name: ClassVar[str] = ""
-    rules: ClassVar[Mapping[str, Rule]] = {}
-
-    def __init_subclass__(cls, **kwargs: object) -> None:
-        super().__init_subclass__(**kwargs)
-        if "name" not in cls.__dict__:
-            cls.name = cls.__module__.rpartition(".")[2]
-
-    def require(self, **params: object) -> None:
-        """Raise ParameterError for the first parameter that breaks its rule."""
-        for name, value in params.items():
-            if not self.rules[name].allows(value):
-                said = f"{type(self).__name__}: `{name}` must be {self.rules[name]}, got {value!r}"
-                raise ParameterError(said)
+class Part(Registered, nn.Module, ABC):
+    """A registered module; its constructor checks parameters with `require`."""
 
     def after_step(self) -> bool:
         """What moves beside the optimizer (a bias, prototypes, a controller) moves once; False where nothing did.
@@ -118,48 +102,66 @@ class Segments(ABC):
 
 
 class Experts(Part):
-    """A pool of E experts of one kind: rows in expert order → outputs. A subclass writes `forward`."""
+    """A pool of E experts of one kind: rows in expert order → outputs. A subclass writes `forward`.
+
+    `stacked` is False where experts are modules of their own, so that no product over all of them exists.
+    """
 
     kind = "experts"
     experts: int
+    stacked: bool = True
 
     @abstractmethod
     def forward(self, x_ND: Tensor, segments: Segments) -> Tensor:
         """Outputs [N, M] of rows [N, D], each by its own expert."""
 
-    def merged(self, weights_GE: Tensor) -> Sequence[nn.Module] | Any:
-        """Experts mixed in weight space, one module per row of weights. Raises where a kind cannot be mixed."""
+    def prepare(self, x_TD: Tensor) -> Tensor:
+        """What every token passes once, before its rows are handed out: [T, D] → [T, D']."""
+        return x_TD
+
+    def merged(self, weights_GE: Tensor) -> Experts:
+        """A pool of G experts mixed in weight space, one per row of weights. Raises where a kind cannot be mixed."""
         raise RoutingError(f"{type(self).__name__} cannot be merged in weight space")
 
 
 @dataclass(frozen=True)
 class Dispatched:
-    """What came back from the experts: `rows_NM`, and the slot t·K + k of the plan that each row answers."""
+    """What came back from the experts: `rows_NM`, and the slot t·K + k of the plan that each row answers.
+
+    `full` says that every slot has a row, `back_TK` is then the row of each slot. `held_TK` is False where such a row
+    only stands in for an empty slot.
+    """
 
     rows_NM: Tensor
     slot_N: Tensor
     tokens: int
     k: int
     full: bool
+    back_TK: Tensor | None = None
+    held_TK: Tensor | None = None
 
     def by_token(self) -> Tensor:
         """Outputs [T, K, M] in the order of the plan; 0 where a slot is empty or was dropped."""
         width = self.rows_NM.shape[-1]
-        if self.full:
-            back_N = torch.empty_like(self.slot_N)
-            back_N[self.slot_N] = torch.arange(self.slot_N.shape[0], device=self.slot_N.device)
-            return self.rows_NM.index_select(0, back_N).view(self.tokens, self.k, width)
-        empty = self.rows_NM.new_zeros(self.tokens * self.k, width)
-        return empty.index_copy(0, self.slot_N, self.rows_NM).view(self.tokens, self.k, width)
+        if not self.full:
+            empty = self.rows_NM.new_zeros(self.tokens * self.k, width)
+            return empty.index_copy(0, self.slot_N, self.rows_NM).view(self.tokens, self.k, width)
+        y_TKM = permute(self.rows_NM, self._back_TK.reshape(-1), self.slot_N).view(self.tokens, self.k, width)
+        return y_TKM if self.held_TK is None else torch.where(self.held_TK[..., None], y_TKM, 0)
 
     def weighted_sum(self, weights_TK: Tensor) -> Tensor:
         """Σ_k weights · outputs: [T, M]."""
-        if self.full:
-            weights = weights_TK.to(self.rows_NM.dtype)
-            return torch.bmm(weights[:, None, :], self.by_token())[:, 0]
+        if self.full and self.rows_NM.shape[0]:
+            if self.held_TK is not None:
+                weights_TK = torch.where(self.held_TK, weights_TK, 0)
+            return combine(self.rows_NM, weights_TK, self.slot_N, self._back_TK)
         weighted = self.rows_NM * weights_TK.reshape(-1).index_select(0, self.slot_N).to(self.rows_NM.dtype)[:, None]
         total = self.rows_NM.new_zeros(self.tokens, self.rows_NM.shape[-1])
         return total.index_add(0, self.slot_N.div(self.k, rounding_mode="floor"), weighted)
+
+    @property
+    def _back_TK(self) -> Tensor:
+        return inverse(self.slot_N).view(self.tokens, self.k) if self.back_TK is None else self.back_TK
 
 
 class Dispatcher(Part):
@@ -173,7 +175,11 @@ class Dispatcher(Part):
             raise RoutingError(f"the plan is for {plan.tokens} tokens, got {x_TD.shape[0]}")
         if plan.experts != experts.experts:
             raise RoutingError(f"the plan is for {plan.experts} experts, got {experts.experts}")
-        return self._dispatch(x_TD, plan, experts)
+        return self._dispatch(experts.prepare(x_TD), plan, experts)
+
+    def admit(self, plan: Plan) -> Plan:
+        """The plan with what this dispatcher will drop marked in `kept_TK`; one that drops nothing returns it as is."""
+        return plan
 
     @abstractmethod
     def _dispatch(self, x_TD: Tensor, plan: Plan, experts: Experts) -> Dispatched: ...

@@ -71,7 +71,8 @@ class Plan:
     `idx_TK` are experts; the sentinel E marks an empty slot, so a token may have any number of experts up to K.
     `weights_TK` are 0 in empty slots. `scores_TE` is what was chosen by (differentiable), `logits_TE` what the gate
     gave. `full` promises that no slot is empty, which spares the dispatcher a synchronisation. `log_prob_T` is the
-    log-probability of the choice where it was sampled.
+    log-probability of the choice where it was sampled. A dispatcher with a capacity marks what it will drop as False in
+    `kept_TK` (None: it drops nothing); the indices stay as chosen, so that balancers see the demand.
 
     >>> chosen_TE = torch.tensor([[True, False, True], [False, False, True]])
     >>> plan = Plan.of_mask(chosen_TE, torch.ones(2, 3), torch.zeros(2, 3))
@@ -85,6 +86,7 @@ class Plan:
     logits_TE: Tensor
     full: bool = False
     log_prob_T: Tensor | None = None
+    kept_TK: Tensor | None = None
 
     @classmethod
     def of_mask(cls, chosen_TE: Tensor, weights_TE: Tensor, logits_TE: Tensor, scores_TE: Tensor | None = None) -> Plan:
@@ -120,6 +122,11 @@ class Plan:
         return self.idx_TK < self.experts
 
     @property
+    def held_TK(self) -> Tensor:
+        """True where a slot holds an expert that will see the token: chosen, and not dropped."""
+        return self.mask_TK if self.kept_TK is None else self.mask_TK & self.kept_TK
+
+    @property
     def counts_E(self) -> Tensor:
         """Rows each expert gets, int64."""
         flat_N = self.idx_TK.reshape(-1)
@@ -145,6 +152,10 @@ class Plan:
         idx_TK = torch.where(mask_T[:, None], self.idx_TK, self.experts)
         weights_TK = torch.where(mask_T[:, None], self.weights_TK, 0)
         return replace(self, idx_TK=idx_TK, weights_TK=weights_TK, full=False)
+
+    def keeping(self, kept_TK: Tensor) -> Plan:
+        """The plan with what a dispatcher keeps; the indices stay as chosen."""
+        return replace(self, kept_TK=kept_TK)
 
     def check(self) -> None:
         """Raise RoutingError for indices out of range, shapes that disagree, or an expert twice for one token."""

@@ -2,66 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from turnout.nn.base import Segments
+from turnout.errors import RoutingError
+from turnout.nn._rows import contiguous_gradient, gather, inverse
+from turnout.nn.base import Dispatched, Experts, Segments
 from turnout.nn.plan import Plan
 
 ALIGNMENT = 16  # bytes; `grouped_mm` refuses rows that do not start on it
+GROUPED = (torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
 class Order:
-    """Slots of a plan in expert order: `slot_N` are positions t·K + k, `token_N` their tokens, `counts_E` the rows."""
+    """Slots of a plan in expert order: `slot_N` are positions t·K + k, `token_N` their tokens, `counts_E` the rows.
+
+    `back_TK` is the row of each slot where every slot has one. `held_TK` is given where rows stand in for empty slots.
+    """
 
     slot_N: Tensor
     token_N: Tensor
     expert_N: Tensor
     counts_E: Tensor
+    tokens: int
+    k: int
+    back_TK: Tensor | None
+    held_TK: Tensor | None = None
 
     @classmethod
     def of(cls, plan: Plan) -> Order:
-        """A stable sort by expert; empty slots sort last and are left out."""
-        flat = plan.idx_TK.reshape(-1)
-        order = flat.argsort(stable=True)
-        counts_E = plan.counts_E
-        if not plan.full:
-            order = order[: int(counts_E.sum())]
-        return cls(order, order.div(plan.k, rounding_mode="floor"), flat.index_select(0, order), counts_E)
+        """A stable sort by expert; empty and dropped slots are left out.
 
-    @property
+        A graph that is compiled cannot have a number of rows that depends on data: there an empty slot goes to the
+        last expert, its output counting nothing.
+        """
+        idx_TK, held_TK = plan.idx_TK, None
+        full = plan.full and plan.kept_TK is None
+        if plan.kept_TK is not None:
+            idx_TK = torch.where(plan.kept_TK, idx_TK, plan.experts)
+        if not full and torch.compiler.is_compiling():
+            held_TK, full = idx_TK < plan.experts, True
+            idx_TK = idx_TK.clamp(max=plan.experts - 1)
+        flat = idx_TK.reshape(-1)
+        order = flat.argsort(stable=True)
+        counts_E = plan.counts_E if idx_TK is plan.idx_TK else counted(flat, plan.experts)
+        if not full:
+            order = order[: int(counts_E.sum())]
+        back_TK = inverse(order).view(plan.tokens, plan.k) if full else None
+        token_N = order.div(plan.k, rounding_mode="floor")
+        expert_N = flat.index_select(0, order)
+        return cls(order, token_N, expert_N, counts_E, plan.tokens, plan.k, back_TK, held_TK)
+
+    @cached_property
     def ends_E(self) -> Tensor:
         """Where each expert's rows end, int32."""
         return self.counts_E.cumsum(0).to(torch.int32)
 
+    @cached_property
+    def sizes(self) -> list[int]:
+        """Rows of each expert as plain numbers: the one synchronisation of a loop."""
+        found: list[int] = self.counts_E.tolist()
+        return found
 
-class _Contiguous(torch.autograd.Function):
-    """Identity whose gradient is contiguous: `grouped_mm` refuses an expanded gradient, as `y.sum()` gives it."""
+    def rows(self, x_TD: Tensor) -> Tensor:
+        """The token of each row: [N, D]."""
+        return gather(x_TD, self.token_N, self.back_TK)
 
-    @staticmethod
-    def forward(ctx: Any, y: Tensor) -> Tensor:
-        return y.view_as(y)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        return grads[0].contiguous()
-
-
-def contiguous_gradient(y: Tensor) -> Tensor:
-    """y, whose gradient will be contiguous."""
-    made: Tensor = _Contiguous.apply(y)  # type: ignore[no-untyped-call]
-    return made
+    def dispatched(self, rows_NM: Tensor) -> Dispatched:
+        """What the experts gave back, with the way back to the tokens."""
+        full = self.back_TK is not None
+        return Dispatched(rows_NM, self.slot_N, self.tokens, self.k, full, self.back_TK, self.held_TK)
 
 
-def blocks(x_NI: Tensor, counts_E: Tensor) -> Sequence[Tensor]:
-    """The rows of each expert apart."""
-    return torch.split(x_NI, counts_E.tolist())
+def counted(flat_N: Tensor, experts: int) -> Tensor:
+    """Rows each expert gets, int64; the sentinel E counts nowhere."""
+    counts = torch.zeros(experts + 1, dtype=torch.int64, device=flat_N.device)
+    return counts.scatter_add_(0, flat_N, torch.ones_like(flat_N))[:experts]
 
 
 def aligned(width: int, dtype: torch.dtype) -> bool:
@@ -69,33 +91,80 @@ def aligned(width: int, dtype: torch.dtype) -> bool:
     return width * dtype.itemsize % ALIGNMENT == 0
 
 
-class GroupedSegments(Segments):
-    """torch's `grouped_mm`: one call, one stacked weight gradient; falls back to a loop for odd widths."""
+def refusal(weight_EOI: Tensor, dtype: torch.dtype) -> str | None:
+    """Why `grouped_mm` refuses these weights in this type; None where it takes them."""
+    if dtype not in GROUPED:
+        return f"takes float32, bfloat16 and float16, got {dtype}"
+    if bad := [width for width in weight_EOI.shape[1:] if not aligned(width, dtype)]:
+        return f"takes widths that are a multiple of {ALIGNMENT // dtype.itemsize} in {dtype}, got {bad[0]}"
+    return None
+
+
+def operands(x_NI: Tensor, weight_EOI: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in one type: autocast's where it is on, else the rows' own."""
+    device = x_NI.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_NI.dtype
+    return x_NI.to(dtype), weight_EOI.to(dtype)
+
+
+class OrderedSegments(Segments):
+    """Rows in the order that a sort by expert gave."""
 
     def __init__(self, order: Order) -> None:
-        self.expert_N, self._ends, self._counts_E = order.expert_N, order.ends_E, order.counts_E
+        self.order, self.expert_N = order, order.expert_N
+
+    def split(self, x_NI: Tensor) -> Sequence[Tensor]:
+        return torch.split(x_NI, self.order.sizes)
+
+
+class LoopSegments(OrderedSegments):
+    """One matrix product per expert that has rows."""
 
     def linear(self, x_NI: Tensor, weight_EOI: Tensor) -> Tensor:
-        if not (aligned(weight_EOI.shape[-1], x_NI.dtype) and aligned(weight_EOI.shape[-2], x_NI.dtype)):
-            return loop_linear(x_NI, weight_EOI, self._counts_E)
-        y_NO: Tensor = F.grouped_mm(x_NI, weight_EOI.to(x_NI.dtype).transpose(1, 2), offs=self._ends)
+        x_NI, weight_EOI = operands(x_NI, weight_EOI)
+        if not x_NI.shape[0]:
+            return F.linear(x_NI, weight_EOI.sum(0))  # no row, but a gradient of 0 rather than none
+        blocks = zip(self.split(x_NI), each(weight_EOI), strict=True)
+        return torch.cat([F.linear(block, weight) for block, weight in blocks if block.shape[0]])
+
+
+class GroupedSegments(LoopSegments):
+    """torch's `grouped_mm`: one call, one stacked weight gradient; a loop for what it refuses, unless `strict`."""
+
+    def __init__(self, order: Order, *, strict: bool = False) -> None:
+        super().__init__(order)
+        self.strict = strict
+
+    def linear(self, x_NI: Tensor, weight_EOI: Tensor) -> Tensor:
+        rows_NI, weights = operands(x_NI, weight_EOI)
+        if said := refusal(weights, rows_NI.dtype):
+            if self.strict:
+                raise RoutingError(f"Grouped: grouped_mm {said}; dispatch with Segment or Auto")
+            return super().linear(x_NI, weight_EOI)
+        if not rows_NI.shape[0]:
+            return super().linear(x_NI, weight_EOI)
+        y_NO: Tensor = F.grouped_mm(rows_NI, weights.transpose(1, 2), offs=self.order.ends_E)
         return contiguous_gradient(y_NO)
 
-    def split(self, x_NI: Tensor) -> Sequence[Tensor]:
-        return blocks(x_NI, self._counts_E)
 
-
-class LoopSegments(Segments):
-    """One matrix product per expert over a split of the rows."""
-
-    def __init__(self, order: Order) -> None:
-        self.expert_N, self._counts_E = order.expert_N, order.counts_E
+class RowSegments(LoopSegments):
+    """Each row by itself, reading only its own expert's weights: for decoding a handful of tokens."""
 
     def linear(self, x_NI: Tensor, weight_EOI: Tensor) -> Tensor:
-        return loop_linear(x_NI, weight_EOI, self._counts_E)
+        if x_NI.is_cuda:
+            x_NI, picked_NOI = operands(x_NI, weight_EOI.index_select(0, self.expert_N))
+            return torch.bmm(picked_NOI, x_NI[..., None])[..., 0]
+        if not x_NI.shape[0]:
+            return super().linear(x_NI, weight_EOI)
+        weights, rows = each(weight_EOI), []
+        for row, expert in zip(x_NI.unbind(0), self._chosen, strict=True):
+            rows.append(F.linear(*operands(row, weights[expert])))
+        return torch.stack(rows)
 
-    def split(self, x_NI: Tensor) -> Sequence[Tensor]:
-        return blocks(x_NI, self._counts_E)
+    @cached_property
+    def _chosen(self) -> list[int]:
+        found: list[int] = self.expert_N.tolist()
+        return found
 
 
 class UniformSegments(Segments):
@@ -106,33 +175,50 @@ class UniformSegments(Segments):
         self.expert_N = torch.arange(experts, device=device).repeat_interleave(rows)
 
     def linear(self, x_NI: Tensor, weight_EOI: Tensor) -> Tensor:
-        x_ERI = x_NI.view(self._experts, self._rows, x_NI.shape[-1])
-        y_ERO = torch.bmm(x_ERI, weight_EOI.to(x_NI.dtype).transpose(1, 2))
-        return y_ERO.reshape(-1, weight_EOI.shape[1])
+        x_NI, weight_EOI = operands(x_NI, weight_EOI)
+        x_ERI = x_NI.reshape(self._experts, self._rows, x_NI.shape[-1])
+        return torch.bmm(x_ERI, weight_EOI.transpose(1, 2)).reshape(x_NI.shape[0], weight_EOI.shape[1])
 
     def split(self, x_NI: Tensor) -> Sequence[Tensor]:
-        return x_NI.view(self._experts, self._rows, x_NI.shape[-1]).unbind(0)
+        return x_NI.reshape(self._experts, self._rows, *x_NI.shape[1:]).unbind(0)
 
 
-class RowSegments(Segments):
-    """Each row by itself, reading only its own expert's weights: for decoding a handful of tokens."""
+Stacks = dict[int, tuple[Tensor, Sequence[Tensor]]]
 
-    def __init__(self, order: Order) -> None:
-        self.expert_N = order.expert_N
-        self._chosen = order.expert_N.tolist()
-        self._counts_E = order.counts_E
+
+class OneSegments(Segments):
+    """The rows of a single expert. `stacks` remembers a stack that was taken apart, for the next expert."""
+
+    def __init__(self, expert: int, expert_N: Tensor, experts: int, stacks: Stacks) -> None:
+        self.expert_N = expert_N
+        self._expert, self._experts, self._stacks = expert, experts, stacks
 
     def linear(self, x_NI: Tensor, weight_EOI: Tensor) -> Tensor:
-        weights = weight_EOI.unbind(0)  # indexing a stacked parameter would allocate [E, …] zeros per gradient
-        if not self._chosen:
-            return x_NI.new_zeros(0, weight_EOI.shape[1]) + 0 * weight_EOI.sum().to(x_NI.dtype)
-        return torch.stack([F.linear(x, weights[e].to(x.dtype)) for x, e in zip(x_NI, self._chosen, strict=True)])
+        return F.linear(*operands(x_NI, self._own(weight_EOI)))
+
+    def pick(self, value_EO: Tensor) -> Tensor:
+        chosen = self._own(value_EO)
+        return chosen.expand(self.expert_N.shape[0], *chosen.shape)
+
+    def _own(self, stack: Tensor) -> Tensor:
+        # the stack is kept beside its parts, so that its id stays its own
+        if id(stack) not in self._stacks:
+            self._stacks[id(stack)] = (stack, each(stack))
+        return self._stacks[id(stack)][1][self._expert]
 
     def split(self, x_NI: Tensor) -> Sequence[Tensor]:
-        return blocks(x_NI, self._counts_E)
+        nothing = x_NI[:0]
+        return [x_NI if expert == self._expert else nothing for expert in range(self._experts)]
 
 
-def loop_linear(x_NI: Tensor, weight_EOI: Tensor, counts_E: Tensor) -> Tensor:
-    """The segment loop; `unbind` keeps autograd from allocating a full [E, O, I] gradient per expert."""
-    weights = weight_EOI.to(x_NI.dtype).unbind(0)
-    return torch.cat([F.linear(x, w) for x, w in zip(blocks(x_NI, counts_E), weights, strict=True)])
+def each(weight_EOI: Tensor) -> Sequence[Tensor]:
+    """The matrix of each expert. Indexing a stack under autograd would allocate a whole [E, O, I] per gradient."""
+    if torch.is_grad_enabled() and weight_EOI.requires_grad:
+        return weight_EOI.unbind(0)
+    return weight_EOI  # type: ignore[return-value]
+
+
+def run(x_TD: Tensor, plan: Plan, experts: Experts, segments: Callable[[Order], Segments]) -> Dispatched:
+    """Sort, gather, let the experts multiply, and remember the way back."""
+    order = Order.of(plan)
+    return order.dispatched(experts(order.rows(x_TD), segments(order)))

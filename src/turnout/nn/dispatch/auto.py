@@ -1,18 +1,27 @@
-"""The dispatcher that picks: by width, plan and pool."""
+"""The dispatcher that picks: by device, rows, experts and plan."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from turnout.nn.base import Dispatched, Dispatcher, Experts
+from turnout.nn.dispatch.dense import Dense
 from turnout.nn.dispatch.grouped import Grouped
+from turnout.nn.dispatch.module_loop import ModuleLoop
+from turnout.nn.dispatch.per_token import PerToken
 from turnout.nn.plan import Plan
 
 __all__ = ["Auto"]
 
+FEW = 16  # rows up to which reading each row's own weights costs less than a loop over all experts
+
 
 class Auto(Dispatcher):
-    """Grouped products; odd widths fall back to the segment loop inside.
+    """Picks a dropless dispatcher for each call; all of them give the same values and gradients.
+
+    Modules of different kinds run one by one; a plan of all experts runs dense; a handful of rows run one by one;
+    everything else goes through grouped products, where odd widths fall back to a loop.
 
     >>> import torch
     >>> from turnout.nn import FFN, LinearGate, RoutedLayer, TopK
@@ -23,8 +32,17 @@ class Auto(Dispatcher):
 
     def __init__(self) -> None:
         super().__init__()
-        self.grouped = Grouped()
+        self.grouped, self.dense, self.per_token, self.module_loop = Grouped(), Dense(), PerToken(), ModuleLoop()
+
+    def pick(self, plan: Plan, experts: Experts) -> Dispatcher:
+        """The dispatcher for this plan and pool."""
+        if not experts.stacked:
+            return self.module_loop
+        if torch.compiler.is_compiling():  # sizes may be symbols there
+            return self.grouped
+        if plan.full and plan.k == plan.experts:
+            return self.dense
+        return self.per_token if plan.tokens * plan.k <= FEW else self.grouped
 
     def _dispatch(self, x_TD: Tensor, plan: Plan, experts: Experts) -> Dispatched:
-        found: Dispatched = self.grouped(x_TD, plan, experts)
-        return found
+        return self.pick(plan, experts)._dispatch(x_TD, plan, experts)

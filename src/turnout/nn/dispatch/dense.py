@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from turnout.nn.base import Dispatched, Dispatcher, Experts
@@ -26,7 +27,18 @@ class Dense(Dispatcher):
     def _dispatch(self, x_TD: Tensor, plan: Plan, experts: Experts) -> Dispatched:
         segments = UniformSegments(plan.experts, plan.tokens, x_TD.device)
         y_NM = experts(x_TD.repeat(plan.experts, 1), segments)
-        slot_N = plan.mask_TK.reshape(-1).nonzero()[:, 0]
-        expert_N = plan.idx_TK.reshape(-1).index_select(0, slot_N)
-        token_N = slot_N.div(plan.k, rounding_mode="floor")
-        return Dispatched(y_NM.index_select(0, expert_N * plan.tokens + token_N), slot_N, plan.tokens, plan.k, False)
+        idx_N = plan.idx_TK.reshape(-1)
+        full = (plan.full and plan.kept_TK is None) or torch.compiler.is_compiling()
+        held_N = plan.held_TK.reshape(-1)
+        slot_N = torch.arange(idx_N.shape[0], device=idx_N.device) if full else held_N.nonzero()[:, 0]
+        expert_N = idx_N.index_select(0, slot_N).clamp(max=plan.experts - 1)
+        row_N = expert_N * plan.tokens + slot_N.div(plan.k, rounding_mode="floor")
+        return Dispatched(
+            y_NM.index_select(0, row_N),
+            slot_N,
+            plan.tokens,
+            plan.k,
+            full,
+            slot_N.view(plan.tokens, plan.k) if full else None,
+            None if plan.full and plan.kept_TK is None else plan.held_TK if full else None,
+        )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor
 
 from turnout.nn.base import Dispatched, Dispatcher, Experts
-from turnout.nn.dispatch._segments import GroupedSegments, Order
+from turnout.nn.dispatch._segments import GroupedSegments, run
 from turnout.nn.plan import Plan
 
 __all__ = ["Grouped"]
@@ -14,8 +16,8 @@ __all__ = ["Grouped"]
 class Grouped(Dispatcher):
     """Sort rows by expert, gather once, one `grouped_mm` per weight; nothing is dropped or padded.
 
-    Widths that are no multiple of 16 bytes go through the segment loop. Limits: needs torch 2.9 on a CPU; on a GPU the
-    native kernel is for bfloat16.
+    A width that is no multiple of 16 bytes, or float64, goes through the segment loop; with `strict` it raises
+    RoutingError instead. Limits: needs torch 2.9 on a CPU; on a GPU the native kernel is for bfloat16.
 
     >>> import torch
     >>> from turnout.nn import FFN, LinearGate, RoutedLayer, TopK
@@ -24,7 +26,9 @@ class Grouped(Dispatcher):
     (3, 8)
     """
 
+    def __init__(self, *, strict: bool = False) -> None:
+        super().__init__()
+        self.strict = strict
+
     def _dispatch(self, x_TD: Tensor, plan: Plan, experts: Experts) -> Dispatched:
-        order = Order.of(plan)
-        rows_NM = experts(x_TD.index_select(0, order.token_N), GroupedSegments(order))
-        return Dispatched(rows_NM, order.slot_N, plan.tokens, plan.k, plan.full)
+        return run(x_TD, plan, experts, partial(GroupedSegments, strict=self.strict))

@@ -5,16 +5,17 @@ from __future__ import annotations
 from torch import Tensor
 
 from turnout.nn.base import Dispatched, Dispatcher, Experts
-from turnout.nn.dispatch._segments import LoopSegments, Order
+from turnout.nn.dispatch._segments import LoopSegments, run
 from turnout.nn.plan import Plan
 
 __all__ = ["Segment"]
 
 
 class Segment(Dispatcher):
-    """Sort rows by expert, gather once, one product per expert: any width, any device, any torch.
+    """Sort rows by expert, gather once, one product per expert that has rows: any width, any device, any torch.
 
-    Limits: E small products instead of one call; forward alone it is as fast as `Grouped` on a CPU.
+    Limits: up to E small products instead of one call; forward alone it is as fast as `Grouped` on a CPU. Its loop
+    depends on the counts, so it does not compile into one graph.
 
     >>> import torch
     >>> from turnout.nn import FFN, LinearGate, RoutedLayer, TopK
@@ -24,6 +25,4 @@ class Segment(Dispatcher):
     """
 
     def _dispatch(self, x_TD: Tensor, plan: Plan, experts: Experts) -> Dispatched:
-        order = Order.of(plan)
-        rows_NM = experts(x_TD.index_select(0, order.token_N), LoopSegments(order))
-        return Dispatched(rows_NM, order.slot_N, plan.tokens, plan.k, plan.full)
+        return run(x_TD, plan, experts, LoopSegments)

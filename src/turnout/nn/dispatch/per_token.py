@@ -1,0 +1,29 @@
+"""Dispatch for decoding: each chosen (token, expert) pair is one vector times one expert's weights."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from turnout.nn.base import Dispatched, Dispatcher, Experts
+from turnout.nn.dispatch._segments import RowSegments, run
+from turnout.nn.plan import Plan
+
+__all__ = ["PerToken"]
+
+
+class PerToken(Dispatcher):
+    """Row by row, reading only the chosen experts' weights; on a GPU one gather of their weights and one product.
+
+    For T·K of a handful: one token costs about what reading its experts' weights costs. Limits: an expert that
+    several rows chose is read once per row, so it is slow beyond some 16 rows; on a GPU the gathered weights take
+    T·K experts' memory.
+
+    >>> import torch
+    >>> from turnout.nn import FFN, LinearGate, RoutedLayer, TopK
+    >>> layer = RoutedLayer(LinearGate(8, 4), TopK(2), FFN(4, 8, 16), dispatcher=PerToken())
+    >>> tuple(layer(torch.randn(1, 8)).output.shape)
+    (1, 8)
+    """
+
+    def _dispatch(self, x_TD: Tensor, plan: Plan, experts: Experts) -> Dispatched:
+        return run(x_TD, plan, experts, RowSegments)
