@@ -101,6 +101,8 @@ class RoutedLayer(nn.Module):
 class OutputOnly(nn.Module):
     """A routed layer where a model expects a module that returns a tensor; `losses(model)` finds what it put aside.
 
+    The model hands no context on; whoever knows the token ids, or lays a hand on the choice, replaces `context`.
+
     >>> from turnout.nn import FFN, LinearGate, SwitchLoss, TopK
     >>> layer = RoutedLayer(LinearGate(8, 4), TopK(1), FFN(4, 8, 16), balancers=[SwitchLoss(0.01)])
     >>> mlp = OutputOnly(layer)
@@ -111,11 +113,12 @@ class OutputOnly(nn.Module):
     def __init__(self, layer: RoutedLayer, number: int = 0) -> None:
         super().__init__()
         self.layer, self.number = layer, number
+        self.context = RoutingContext(layer=number)
         self.last: Routed | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """The output alone; the rest stays in `last`."""
-        self.last = self.layer(x, RoutingContext(layer=self.number))
+        self.last = self.layer(x, self.context)
         return self.last.output
 
 
