@@ -20,8 +20,9 @@ class Threshold(Selector):
     """Every expert whose score passes a threshold: [T, E] → [T, K], K as needed.
 
     Give `threshold` itself, or `k`: then the threshold is the quantile of the scores of a batch that lets k experts a
-    token pass on average. Training uses the batch's own quantile and follows it in `level` (a moving average with
-    `momentum`); evaluation uses `level`, so that a token's experts do not depend on its neighbours. A token gets its
+    token pass on average. Training uses the batch's own quantile, and `update_biases(model)` moves `level` towards it
+    (a moving average with `momentum`, over gradient accumulation and replicas); evaluation uses `level`, so that a
+    token's experts do not depend on its neighbours, or the batch's quantile as long as `level` never moved. A token gets its
     `min_k` best experts in any case and at most `max_k`. A bias counts for passing, not for weighing.
 
     Source: Gülmez, "DynaMoE". Deviation: the percentile is over the batch; over a token's own scores, as secondary
@@ -62,7 +63,9 @@ class Threshold(Selector):
         self.threshold, self.k, self.score, self.normalize = threshold, k, score, normalize
         self.min_k, self.max_k, self.momentum = min_k, max_k, momentum
         self.level: Tensor
+        self.seen: Tensor
         self.register_buffer("level", torch.tensor(float("nan") if threshold is None else float(threshold)))
+        self.register_buffer("seen", torch.zeros(2), persistent=False)
 
     def _choose(self, logits_TE: Tensor, context: RoutingContext, bias_E: Tensor | None) -> Plan:
         experts = logits_TE.shape[-1]
@@ -83,21 +86,25 @@ class Threshold(Selector):
         if self.k is None:
             return self.level
         real_TE = by_TE if context.mask_T is None else by_TE[context.mask_T]
-        fresh = not bool(torch.isfinite(self.level))
-        if not real_TE.numel() or not (self.training or fresh):
+        if not real_TE.numel() or not (self.training or bool(torch.isnan(self.level))):
             return self.level
         flat = real_TE.reshape(-1)
         passing = min(max(round(self.k * real_TE.shape[0]), 1), flat.numel())
-        found = flat.kthvalue(flat.numel() - passing + 1).values
+        found: Tensor = flat.kthvalue(flat.numel() - passing + 1).values
         if self.training and not recomputing():
-            mean = _mean_over_replicas(found)
-            self.level.copy_(mean if fresh else self.momentum * self.level + (1 - self.momentum) * mean)
+            self.seen.add_(torch.stack([found, torch.ones_like(found)]))
         return found
 
-
-def _mean_over_replicas(value: Tensor) -> Tensor:
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return value
-    total = value.clone()
-    distributed.all_reduce(total)
-    return total / distributed.get_world_size()
+    @torch.no_grad()
+    def after_step(self) -> bool:
+        """Move `level` towards the mean quantile since the last step; False where there was none."""
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(self.seen)
+        total, passes = self.seen.clone()
+        self.seen.zero_()
+        if self.k is None or not bool(passes):
+            return False
+        fresh = bool(torch.isnan(self.level))
+        found = total / passes
+        self.level.copy_(found if fresh else self.momentum * self.level + (1 - self.momentum) * found)
+        return True
