@@ -1,0 +1,193 @@
+"""Attaching a pool to linear layers, taking it off, and merging it into them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from turnout import registry
+from turnout.errors import ParameterError, RoutingError
+from turnout.nn.adapters.layer import AdaptedLinear, Session
+from turnout.nn.layer import RoutedLayer
+from turnout.nn.statistics.base import RoutingStats
+
+Targets = str | Sequence[str] | Callable[[str, nn.Module], bool]
+Factory = Callable[[nn.Linear, str], RoutedLayer]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Which parts stand beside each linear layer, by registered name; saved with the adapters.
+
+    `options` holds further arguments by role: experts, gate, selector, combiner, dispatcher, or a balancer's name.
+    Widths and the number of experts are filled in. `statistics` counts every pass in `layer.statistics`.
+
+    >>> layer = Pool(experts=4, options={"selector": {"k": 1}})(nn.Linear(8, 6), "up")
+    >>> type(layer.experts).__name__, layer.selector.k, layer.experts.out
+    ('LoRA', 1, 6)
+    """
+
+    experts: int = 8
+    kind: str = "lora"
+    gate: str = "linear_gate"
+    selector: str = "top_k"
+    combiner: str = "fused"
+    dispatcher: str = "auto"
+    balancers: tuple[str, ...] = ()
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    statistics: bool = False
+
+    def __call__(self, linear: nn.Linear, name: str) -> RoutedLayer:
+        """The routed layer for one linear layer."""
+        sizes = {"width": linear.in_features, "out": linear.out_features, "experts": self.experts}
+
+        def make(kind: str, part: str, role: str) -> Any:
+            cls = registry.get(kind, part)
+            taken = inspect.signature(cls).parameters
+            options = dict(self.options.get(role, {}))
+            if kind == "selector" and part == "top_k":
+                options.setdefault("k", min(2, self.experts))
+            return cls(**{**{key: value for key, value in sizes.items() if key in taken}, **options})
+
+        return RoutedLayer(
+            make("gate", self.gate, "gate"),
+            make("selector", self.selector, "selector"),
+            make("experts", self.kind, "experts"),
+            combiner=make("combiner", self.combiner, "combiner"),
+            dispatcher=make("dispatcher", self.dispatcher, "dispatcher"),
+            balancers=[make("balancer", name, name) for name in self.balancers],
+            statistics=RoutingStats() if self.statistics else None,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Pool:
+        """The inverse of `to_dict`."""
+        return cls(**{**found, "balancers": tuple(found["balancers"])})
+
+
+def adapted(model: nn.Module) -> dict[str, AdaptedLinear]:
+    """The adapted layers of a model by name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, AdaptedLinear)}
+
+
+def attach(model: nn.Module, targets: Targets, pool: Pool | Factory | None = None) -> dict[str, AdaptedLinear]:
+    """Put a pool beside every linear layer that `targets` names, freeze the rest; the adapted layers by name.
+
+    `targets` is a regular expression searched in a module's name, a list of name endings as PEFT takes them, or a
+    predicate of name and module. `pool` may be any function that makes a routed layer for a linear layer and its name.
+    What was trainable before is remembered for `detach`. A forward pre-hook on `model` reads token ids, sequences and
+    padding from its inputs, and takes `task_ids` (one per sequence) out of its keyword arguments.
+
+    Raises ParameterError where nothing matches, RoutingError where a layer has adapters already. Limits: `nn.Linear`
+    only; the adapters stay in float32 and follow the input's dtype when used.
+
+    >>> model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> list(attach(model, r"2$", Pool(experts=4)))
+    ['2']
+    >>> sum(p.numel() for p in model.parameters() if p.requires_grad) == 4 * 8 * (8 + 2) + 4 * 8
+    True
+    """
+    if adapted(model):
+        raise RoutingError("the model has adapters already; `detach` or `merge` them first")
+    wanted = _matcher(targets)
+    linears = {n: m for n, m in model.named_modules(remove_duplicate=False) if isinstance(m, nn.Linear)}
+    chosen = {name: linear for name, linear in linears.items() if wanted(name, linear)}
+    if not chosen:
+        known = ", ".join(list(linears)[:6])
+        raise ParameterError(f"targets {targets!r} match no linear layer of the model; it has {known or 'none'}")
+    make = pool or Pool()
+    session, made = Session(), {}
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    model.requires_grad_(False)
+    for number, (name, linear) in enumerate(chosen.items()):
+        if id(linear) not in made:  # one linear layer under two names stays one
+            layer = make(linear, name).to(linear.weight.device)
+            made[id(linear)] = AdaptedLinear(linear, layer, number, session).train(model.training)
+        _put(model, name, made[id(linear)])
+    session.pool = make if isinstance(make, Pool) else None
+    session.trained = tuple(trained)
+    session.hook = model.register_forward_pre_hook(session.before, with_kwargs=True)
+    return adapted(model)
+
+
+def detach(model: nn.Module) -> None:
+    """Take the adapters off: the linear layers stand where they stood, trainable as they were.
+
+    >>> model = nn.Sequential(nn.Linear(4, 4))
+    >>> _ = attach(model, "0")
+    >>> detach(model)
+    >>> model
+    Sequential(
+      (0): Linear(in_features=4, out_features=4, bias=True)
+    )
+    """
+    session = _session(model)
+    found = [(n, m) for n, m in model.named_modules(remove_duplicate=False) if isinstance(m, AdaptedLinear)]
+    for name, layer in found:
+        _put(model, name, layer.base_layer)
+    if session.hook is not None:
+        session.hook.remove()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in session.trained)
+
+
+@torch.no_grad()
+def merge(model: nn.Module, expert: int | None = None, *, weights: Tensor | None = None) -> None:
+    """Add one expert, or a fixed mixture with weights [E], to the linear layers' own weights, and detach.
+
+    The model then gives what it gave inside `routing(model, expert=…)` or `routing(model, weights=…)`. Raises
+    ParameterError unless exactly one of both is given, RoutingError for experts that are no matrix.
+    """
+    if (expert is None) == (weights is None):
+        raise ParameterError("merge takes either an expert or weights over experts: a gate's choice cannot be merged")
+    session = _session(model)
+    for layer in adapted(model).values():
+        pool = layer.layer.experts
+        delta = getattr(pool, "delta", None)
+        if delta is None:
+            raise RoutingError(f"{type(pool).__name__} cannot be merged: its experts are no matrices")
+        shares = torch.zeros(pool.experts) if weights is None else weights
+        if expert is not None:
+            if not 0 <= expert < pool.experts:
+                raise ParameterError(f"merge: the pool has experts 0 to {pool.experts - 1}, got {expert}")
+            shares[expert] = 1.0
+        if shares.shape != (pool.experts,):
+            raise ParameterError(f"merge: weights must be [{pool.experts}], got {tuple(shares.shape)}")
+        total = sum(float(share) * delta(number) for number, share in enumerate(shares) if share)
+        weight = layer.base_layer.weight
+        weight += torch.as_tensor(total).to(weight)
+    assert session is not None
+    detach(model)
+
+
+def _session(model: nn.Module) -> Session:
+    for layer in adapted(model).values():
+        return layer.session
+    raise RoutingError("the model has no adapters; call `attach` first")
+
+
+def _matcher(targets: Targets) -> Callable[[str, nn.Module], bool]:
+    if isinstance(targets, str):
+        pattern = re.compile(targets)
+        return lambda name, _: pattern.search(name) is not None
+    if callable(targets):
+        return targets
+    endings = tuple(targets)
+    return lambda name, _: any(name == ending or name.endswith(f".{ending}") for ending in endings)
+
+
+def _put(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, last = name.rpartition(".")
+    if not name:
+        raise ParameterError("the model itself is a linear layer; wrap it in a module to attach to it")
+    setattr(model.get_submodule(parent), last, module)

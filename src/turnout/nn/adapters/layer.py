@@ -1,0 +1,229 @@
+"""A linear layer with a routed pool beside it, and what the caller knows about a pass.
+
+Shape letters: B sequences of a batch, S positions, T = B·S tokens, E experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from turnout.errors import RoutingError
+from turnout.nn.base import recomputing
+from turnout.nn.layer import OutputOnly, Routed, RoutedLayer
+from turnout.nn.plan import Override, Plan, RoutingContext
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What is known about one pass, for every adapted layer of a model.
+
+    A tensor of B values counts for whole sequences, one of T values for tokens. `expert` sends every token to one
+    expert with weight 1 (`opened`: with the gate's σ(v·x)), `weights` mixes experts by fixed weights [E], [B, E] or
+    [T, E]; with either the gate has no say. `add` [E], [B, E] or [T, E] is added to the gate's logits.
+    """
+
+    task: Tensor | None = None
+    sequence: Tensor | None = None
+    mask: Tensor | None = None
+    token: Tensor | None = None
+    step: int = 0
+    generator: torch.Generator | None = None
+    expert: Tensor | None = None
+    opened: bool = False
+    weights: Tensor | None = None
+    add: Tensor | None = None
+    silence: tuple[int, ...] = ()
+
+
+@dataclass
+class Session:
+    """The pass that all adapted layers of a model are in; one object shared by them.
+
+    `read` is filled from the model's own inputs before each forward, `said` by `routing`. What was last in force stays
+    for activation checkpointing, which runs layers again after the `with` has ended. `pool`, `trained` and `hook` are
+    what `attach` made: its recipe, the parameters that were trainable before, and the hook on the model.
+    """
+
+    read: Pass = field(default_factory=Pass)
+    said: Mapping[str, Any] = field(default_factory=dict)
+    last: Pass = field(default_factory=Pass)
+    pool: Any = None
+    trained: tuple[str, ...] = ()
+    hook: Any = None
+
+    def before(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A forward pre-hook: tokens, sequences and padding from the model's inputs; takes `task_ids` away."""
+        ids = kwargs.get("input_ids", args[0] if args else None)
+        mask, task = kwargs.get("attention_mask"), kwargs.get("task_ids")
+        found = Pass(task=task)
+        if isinstance(ids, Tensor) and ids.ndim == 2 and not ids.is_floating_point():
+            sequence = torch.arange(ids.shape[0], device=ids.device)
+            padding = mask[:, -ids.shape[1] :].bool().reshape(-1) if mask is not None and mask.ndim == 2 else None
+            found = replace(found, token=ids.reshape(-1), sequence=sequence, mask=padding)
+        self.read = found
+        return args, {key: value for key, value in kwargs.items() if key != "task_ids"}
+
+    def current(self) -> Pass:
+        """The pass in force: what the caller said over what the inputs told."""
+        if recomputing():
+            return self.last
+        self.last = replace(self.read, **self.said)
+        return self.last
+
+
+class AdaptedLinear(OutputOnly):
+    """base(x) + routed(x): a frozen linear layer and a routed pool beside it, under the linear layer's name.
+
+    >>> from turnout.nn import LinearGate, LoRA, TopK
+    >>> base = nn.Linear(8, 6)
+    >>> adapted = AdaptedLinear(base, RoutedLayer(LinearGate(8, 4), TopK(2), LoRA(4, 8, 6, rank=2)))
+    >>> x = torch.randn(2, 3, 8)
+    >>> bool((adapted(x) == base(x)).all())
+    True
+    """
+
+    def __init__(
+        self, base_layer: nn.Linear, layer: RoutedLayer, number: int = 0, session: Session | None = None
+    ) -> None:
+        super().__init__(layer, number)
+        self.base_layer = base_layer
+        self.session = session or Session()
+        self.in_features, self.out_features = base_layer.in_features, base_layer.out_features
+
+    @property
+    def weight(self) -> Tensor:
+        """The frozen weight; some models look at its dtype."""
+        weight: Tensor = self.base_layer.weight
+        return weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The frozen bias."""
+        return self.base_layer.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., D] → [..., O]. Raises RoutingError where what the caller said does not fit the tokens."""
+        passing = self.session.current()
+        self.last: Routed | None = self.layer(x, self._context(passing, x))
+        assert self.last is not None
+        y: Tensor = self.base_layer(x)
+        both: Tensor = y + self.last.output.to(y.dtype)
+        return both
+
+    def _context(self, passing: Pass, x: Tensor) -> RoutingContext:
+        tokens = x.numel() // x.shape[-1]
+        read = self.session.read
+        # what the inputs told is about these tokens only; a layer on other rows (cross-attention) does without
+        if read.token is not None and read.token.numel() != tokens:
+            told: dict[str, Any] = dict.fromkeys(("token", "sequence", "mask", "task"))
+            passing = replace(passing, **{name: told[name] for name in told if name not in self.session.said})
+        hand = self._hand(passing, x, tokens)
+        return RoutingContext(
+            layer=self.number,
+            step=passing.step,
+            mask_T=_spread("mask", passing.mask, tokens),
+            token_T=_spread("token", passing.token, tokens),
+            sequence_T=_spread("sequence", passing.sequence, tokens),
+            task_T=_spread("task", passing.task, tokens),
+            generator=passing.generator,
+            overrides={} if hand is None else {self.number: hand},
+        )
+
+    def _hand(self, passing: Pass, x: Tensor, tokens: int) -> Override | None:
+        if passing.expert is not None:
+            return Override(plan=self._one(passing, x.reshape(tokens, -1)))
+        if passing.weights is not None:
+            experts = self.layer.experts.experts
+            weights_TE = _rows("weights", passing.weights, tokens, experts)
+            return Override(plan=Plan.of_mask(weights_TE != 0, weights_TE, torch.zeros_like(weights_TE)))
+        if passing.add is None and not passing.silence:
+            return None
+        add = None if passing.add is None else _rows("add", passing.add, tokens, self.layer.experts.experts)
+        return Override(add=add, silence=passing.silence)
+
+    def _one(self, passing: Pass, x_TD: Tensor) -> Plan:
+        """A plan of one expert per token."""
+        tokens, experts = x_TD.shape[0], self.layer.experts.experts
+        expert_T = _spread("expert", passing.expert, tokens)
+        assert expert_T is not None
+        expert_T = expert_T.to(x_TD.device)
+        weights_T = torch.ones(tokens, device=x_TD.device)
+        if passing.opened:
+            opening = getattr(self.layer.gate, "opening", None)
+            if opening is None:
+                raise RoutingError(f"`opened` needs a VectorGate, got {type(self.layer.gate).__name__}")
+            weights_T = opening(x_TD, expert_T)
+        scores_TE = nn.functional.one_hot(expert_T, experts).to(weights_T.dtype)
+        return Plan(expert_T[:, None], weights_T[:, None], scores_TE, scores_TE, full=True)
+
+
+@contextmanager
+def routing(
+    model: nn.Module,
+    *,
+    task: int | Tensor | None = None,
+    expert: int | Tensor | None = None,
+    weights: Tensor | None = None,
+    add: Tensor | None = None,
+    **more: Any,
+) -> Iterator[None]:
+    """Say what only the caller knows about the passes inside the `with`; the fields are those of `Pass`.
+
+    A value for `task` or `expert` is one number, one per sequence or one per token. Nested uses add up; the innermost
+    counts. Keep the backward pass inside where activation checkpointing is on and passes differ.
+
+    >>> from turnout.nn.adapters import Pool, attach
+    >>> model = nn.Sequential(nn.Linear(4, 4))
+    >>> layers = attach(model, "0", Pool(experts=3, options={"experts": {"rank": 2}}))
+    >>> with routing(model, expert=2):
+    ...     _ = model(torch.randn(5, 4))
+    >>> layers["0"].last.plan.counts_E.tolist()
+    [0, 0, 5]
+    """
+    given = {"task": _tensor(task), "expert": _tensor(expert), "weights": weights, "add": add, **more}
+    if unknown := set(more) - set(Pass.__dataclass_fields__):
+        raise RoutingError(f"routing knows {', '.join(Pass.__dataclass_fields__)}; got {sorted(unknown)[0]!r}")
+    sessions = {id(m.session): m.session for m in model.modules() if isinstance(m, AdaptedLinear)}
+    if not sessions:
+        raise RoutingError("the model has no adapters; call `attach` first")
+    kept = {key: session.said for key, session in sessions.items()}
+    said = {name: value for name, value in given.items() if value is not None}
+    for session in sessions.values():
+        session.said = {**session.said, **said}
+    try:
+        yield
+    finally:
+        for key, session in sessions.items():
+            session.said = kept[key]
+
+
+def _tensor(value: int | Tensor | None) -> Tensor | None:
+    return torch.tensor([value]) if isinstance(value, int) else value
+
+
+def _spread(name: str, value: Tensor | None, tokens: int) -> Tensor | None:
+    """One value per token, of one value for all, one per sequence or one per token."""
+    if value is None:
+        return None
+    flat = value.reshape(-1)
+    if not flat.numel() or tokens % flat.numel():
+        raise RoutingError(
+            f"`{name}` must be one value, one per sequence or one per token; {flat.numel()} for {tokens}"
+        )
+    return flat.repeat_interleave(tokens // flat.numel())
+
+
+def _rows(name: str, value: Tensor, tokens: int, experts: int) -> Tensor:
+    """[T, E] of [E], [B, E] or [T, E]."""
+    rows = value.reshape(-1, value.shape[-1])
+    if rows.shape[-1] != experts or not rows.shape[0] or tokens % rows.shape[0]:
+        raise RoutingError(
+            f"`{name}` must be [{experts}], [B, {experts}] or [{tokens}, {experts}], got {tuple(value.shape)}"
+        )
+    return rows.repeat_interleave(tokens // rows.shape[0], dim=0)
