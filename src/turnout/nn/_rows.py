@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from turnout.errors import RoutingError
 
 
 def gather(x_TD: Tensor, token_N: Tensor, back_TK: Tensor | None) -> Tensor:
@@ -36,6 +39,13 @@ def contiguous_gradient(y: Tensor) -> Tensor:
     """y, whose gradient will be contiguous: `grouped_mm` refuses an expanded gradient, as `y.sum()` gives it."""
     made: Tensor = _Contiguous.apply(y)  # type: ignore[no-untyped-call]
     return made
+
+
+def joined(blocks: Sequence[Tensor]) -> Tensor:
+    """The outputs of several experts one after the other. Raises RoutingError where their shapes disagree."""
+    if len(shapes := {tuple(block.shape[1:]) for block in blocks}) > 1:
+        raise RoutingError(f"experts must give outputs of one width, got rows of {sorted(shapes)}")
+    return torch.cat(list(blocks))
 
 
 def inverse(slot_N: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from turnout.nn._rows import joined
 from turnout.nn.base import Dispatched, Dispatcher, Experts
 from turnout.nn.dispatch._segments import OneSegments, Order, Stacks
 from turnout.nn.plan import Plan
@@ -36,4 +37,4 @@ class ModuleLoop(Dispatcher):
             for expert, (rows, expert_N) in enumerate(parts)
             if rows.shape[0] or (expert == 0 and not order.expert_N.shape[0])
         ]
-        return order.dispatched(torch.cat(outputs))
+        return order.dispatched(joined(outputs))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -11,20 +10,10 @@ from torch import Tensor, nn
 
 from turnout.base import Number, OneOf
 from turnout.nn.base import Experts, Segments
+from turnout.nn.experts._activations import ACTIVATIONS
+from turnout.nn.experts._mixture import mixture
 
 __all__ = ["FFN"]
-
-
-def _relu_squared(x: Tensor) -> Tensor:
-    return nn.functional.relu(x).square()
-
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "silu": nn.functional.silu,
-    "gelu": nn.functional.gelu,
-    "relu": nn.functional.relu,
-    "relu2": _relu_squared,
-}
 
 
 class FFN(Experts):
@@ -75,3 +64,7 @@ class FFN(Experts):
         else:
             hidden_NH = act(first_NH)
         return segments.linear(hidden_NH, self.down_proj)
+
+    def merged(self, weights_GE: Tensor) -> FFN:
+        """G networks whose weights are weighted sums. Limits: [G, …] stacks, so G tokens cost G networks' memory."""
+        return mixture(self, weights_GE, ("gate_up_proj" if self.gated else "up_proj", "down_proj"))

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from turnout.base import Number
 from turnout.nn.base import Experts, Segments
+from turnout.nn.experts._mixture import mixture
 
 __all__ = ["LoRA"]
 
@@ -71,10 +72,8 @@ class LoRA(Experts):
         return self.scaling * (self.lora_B[expert] @ self.lora_A[expert])
 
     def merged(self, weights_GE: Tensor) -> LoRA:
-        """G adapters whose A and B are weighted sums; differentiable in the weights and in the experts."""
-        pool = LoRA(weights_GE.shape[0], self.width, self.out, rank=self.rank, alpha=self.alpha)
-        mixed = {name: torch.einsum("ge,eij->gij", weights_GE, getattr(self, name)) for name in ("lora_A", "lora_B")}
-        for name, value in mixed.items():
-            delattr(pool, name)
-            setattr(pool, name, value)
-        return pool
+        """G adapters whose A and B are weighted sums; differentiable in the weights and in the experts.
+
+        Weights [G, B, E] cut A's inputs and B's outputs into blocks that are mixed apart (multi-head routing).
+        """
+        return mixture(self, weights_GE, ("lora_A", "lora_B"), {"lora_A": 2, "lora_B": 1})
