@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from turnout.cards import Card, CardRouter
 from turnout.cards.reports import report
-from turnout.cards.router import phrases_of
+from turnout.cards.router import KIND, phrases_of
 from turnout.errors import CardError, NotFittedError, ParameterError, StateError
+from turnout.routers import saving
+from turnout.signals.sentence import Sentence
+from turnout.testing.encoders import HIDDEN, tensors, write
 
 from .conftest import card, labelled, utterances
 
@@ -73,6 +76,32 @@ def test_adding_and_removing_leaves_no_trace(fitted_state: CardRouter, tmp_path:
     np.testing.assert_allclose(after[1], before[1], atol=1e-5)
     router.remove("weather")
     assert all("weather" not in dict(choice.ranking) for choice in router.select_many(texts))
+
+
+def test_another_encoder_reads_cards_and_texts_and_comes_back_with_the_router(
+    topics: list[str], tmp_path: Path
+) -> None:
+    weights = write(tmp_path / "tiny.safetensors", tensors())
+    plain = CardRouter([card(topic) for topic in topics], encoder=Sentence(str(weights)))
+    known = CardRouter([card(topic) for topic in topics[:-1]], encoder=Sentence(str(weights)))
+    texts = utterances("cars", 3, seed=8)
+    fitted = known.fit(*labelled(topics[:-1], 12, seed=0))
+    assert fitted.learned is not None
+    assert fitted.learned.signals["embedding"].transform(texts).shape == (3, HIDDEN)
+    for router in (plain, fitted):
+        again = fresh(router, tmp_path)
+        again.add(Card("late", "Late", "Comes after the others"))
+        router.add(Card("late", "Late", "Comes after the others"))
+        assert again.index.scores(texts)[1] == pytest.approx(router.index.scores(texts)[1], abs=1e-6)
+        assert [choice.ranking for choice in again.select_many(texts)] == [
+            choice.ranking for choice in router.select_many(texts)
+        ]
+
+
+def test_a_router_saved_before_encoders_were_named_reads_by_the_shipped_table(tmp_path: Path) -> None:
+    router = CardRouter([card("cars"), card("music")])
+    saving.write(tmp_path / "old", {"kind": KIND, "index": router.index.state(), "learned": None})
+    assert CardRouter.load(tmp_path / "old").select("guitar song").experts == ("music",)
 
 
 def test_a_saved_router_chooses_alike(fitted_state: CardRouter, tmp_path: Path) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from turnout.cards import CardRouter, read_cards
 from turnout.cli import main
+from turnout.signals.sentence import Sentence
+from turnout.testing.encoders import tensors, write
 
 CARDS = {"weather": "Forecasts of rain and snow", "stocks": "Share prices and markets", "music": "Songs and albums"}
 
@@ -61,6 +64,16 @@ def test_fit_and_eval(cards: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert run(capsys, "remove", tmp_path / "router", "music")["cards"] == 2
     main_output = run(capsys, "search", tmp_path / "router", "the market price")["results"][0]
     assert main_output["ranking"][0]["id"] == "stocks"
+
+
+def test_an_encoder_is_told_once_and_kept(cards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = write(tmp_path / "tiny.safetensors", tensors())
+    assert run(capsys, "search", cards, "will it rain", "--encoder", weights)["results"][0]["experts"]
+    CardRouter(read_cards(cards), encoder=Sentence(str(weights))).save(tmp_path / "router")
+    assert run(capsys, "search", tmp_path / "router", "will it rain")["results"][0]["experts"]
+    with pytest.raises(SystemExit):
+        main(["cards", "search", str(tmp_path / "router"), "will it rain", "--encoder", str(weights)])
+    assert "a router, which keeps its own" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout import registry
-from turnout.cards.card import Card
 from turnout.cards.conformal import lowest, slack
 from turnout.cards.floors.base import Evidence, Floor
 from turnout.cards.floors.max_score import MaxScore
@@ -62,12 +61,14 @@ def fit(
     matchers: Sequence[Matcher] | None = None,
     floor: Floor | None = None,
     signals: dict[str, Signal] | None = None,
+    encoder: Signal | None = None,
     coverage: float = 0.95,
     cede: float = 0.03,
     seed: int = 0,
 ) -> Learned:
     """Fit on texts whose experts are named. `calibration` holds further ones that only set weights and thresholds.
 
+    `encoder` is the signal `embedding` where `signals` are not given: what the index reads too.
     `cede` is the share of texts rightly given to an expert with utterances that newcomers may take from it: more of it
     finds newcomers' texts more often. `coverage` is both the probability that the set holds the right expert and the
     share of in-scope texts above the floor. Raises CardError for unknown experts or too few texts.
@@ -82,6 +83,8 @@ def fit(
     else:
         held = _utterances(index, *calibration)
     found = dict(signals) if signals is not None else {name: registry.create("signal", name) for name in SIGNALS}
+    if signals is None and encoder is not None:
+        found["embedding"] = encoder.clone()
     for signal in found.values():
         signal.fit([*train.texts, *(card.summary for card in index.cards)])
     parts = _Parts(
@@ -93,7 +96,7 @@ def fit(
         seed,
     )
     tuning_N = np.random.default_rng(seed).permutation(len(held.texts)) % 2 == 0
-    taught = _rehearse(index.cards, parts, train, held.where(tuning_N))
+    taught = _rehearse(index, parts, train, held.where(tuning_N))
     return _settle(index, parts, (train, held), tuning_N, taught)
 
 
@@ -120,10 +123,9 @@ class _Parts:
         return learned
 
 
-def _rehearse(
-    cards: Sequence[Card], parts: _Parts, train: Utterances, tuning: Utterances
-) -> tuple[Fusion, float] | None:
+def _rehearse(whole: CardIndex, parts: _Parts, train: Utterances, tuning: Utterances) -> tuple[Fusion, float] | None:
     """Hide experts and add them back by their cards: the fusion's weights, and the floor for newcomers."""
+    cards = whole.cards
     spoken = np.unique(train.expert_N)
     if len(spoken) < FEWEST or len(tuning.texts) < FEWEST:
         return None
@@ -131,7 +133,7 @@ def _rehearse(
     stay = np.setdiff1d(np.arange(len(cards)), new)
     place = np.empty(len(cards), dtype=np.int64)  # of a card in the rehearsal
     place[stay], place[new] = np.arange(len(stay)), len(stay) + np.arange(len(new))
-    index = CardIndex(cards[e] for e in stay.tolist())
+    index = whole.like(cards[e] for e in stay.tolist())
     known = train.where(np.isin(train.expert_N, stay))
     background = _some(tuning.where(np.isin(tuning.expert_N, stay)), BACKGROUND, parts.seed).texts
     start = Fusion.even(2 + len(parts.matchers))

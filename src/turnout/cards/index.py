@@ -20,13 +20,13 @@ from turnout.cards.card import Card, unique
 from turnout.cards.lexical import WEIGHTS, Lexical
 from turnout.cards.vectors import Vectors
 from turnout.errors import CardError, ParameterError, did_you_mean
-from turnout.features import Floats
+from turnout.features import Features, Floats
 from turnout.signals.embedding import Embedding
 
 POOL = 256  # candidates that each of the two searches may bring to the fusion
 SPARE = 1024  # removed slots that are kept before the index is rebuilt without them
 
-Encode = Callable[[Sequence[str]], Floats]
+Encode = Callable[[Sequence[str]], Features]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ class Hit:
 class CardIndex:
     """Finds cards by text. `blend` is the cosine's share of the fused score: 0 is BM25 alone, 1 the embedding alone.
 
-    `encode` turns N texts into unit rows (N, D); the shipped static table unless another encoder is given.
+    `encode` turns N texts into unit rows (N, D); the shipped static table unless another encoder is given, such as
+    `Sentence().transform`.
 
     >>> index = CardIndex([Card("weather", "Weather", "Forecasts for any city"), Card("stocks", "Stocks", "Prices")])
     >>> index.search("will it rain in the city of Lima?", k=1)[0].card.id
@@ -79,6 +80,10 @@ class CardIndex:
 
     def __contains__(self, id: object) -> bool:
         return id in self._slot_of
+
+    def like(self, cards: Iterable[Card]) -> CardIndex:
+        """An index of other cards that reads and weighs text as this one does."""
+        return CardIndex(cards, blend=self.blend, weights=self.weights, encode=self._encode)
 
     @property
     def cards(self) -> tuple[Card, ...]:
@@ -161,7 +166,7 @@ class CardIndex:
             return empty, empty
         most_N = np.array([self._lexical.most(text) or 1.0 for text in texts], dtype=np.float32)
         lexical_NE = np.stack([self._lexical.scores(text)[live] for text in texts]) / most_N[:, None]
-        return lexical_NE, np.asarray(self._encode(texts) @ self._vectors.rows[live].T)
+        return lexical_NE, np.asarray(self._encode(texts)) @ self._vectors.rows[live].T
 
     def _union(self, lexical_C: NDArray[np.float32], row_D: Floats, pool: int) -> NDArray[np.intp]:
         assert self._vectors is not None

@@ -25,6 +25,7 @@ from turnout.errors import CardError, NotFittedError, StateError
 from turnout.features import Features, Floats
 from turnout.routers import saving
 from turnout.signals.base import Signal
+from turnout.signals.embedding import Embedding
 
 KIND = "card router"
 _CUTS = re.compile(r"[,.;:()\n]|\b(?:and|or|including|such as)\b")
@@ -97,12 +98,22 @@ class CardRouter:
     >>> router.select("what will the weather be tomorrow").experts
     ('weather',)
 
+    `encoder` embeds cards and texts; `Sentence()` finds more than the shipped static table, at some milliseconds a
+    text. An index that is given reads as it was made to.
+
     Limits: the coverage holds for texts like those it was calibrated on; newcomers' texts were not among them. Not to
     be changed in one thread while another one selects.
     """
 
-    def __init__(self, cards: Iterable[Card] | CardIndex = (), *, learned: Learned | None = None) -> None:
-        self.index = cards if isinstance(cards, CardIndex) else CardIndex(cards)
+    def __init__(
+        self,
+        cards: Iterable[Card] | CardIndex = (),
+        *,
+        encoder: Signal | None = None,
+        learned: Learned | None = None,
+    ) -> None:
+        self.encoder = Embedding() if encoder is None else encoder
+        self.index = cards if isinstance(cards, CardIndex) else CardIndex(cards, encode=self.encoder.transform)
         self.learned = learned
 
     @property
@@ -114,7 +125,7 @@ class CardRouter:
         """Learn from labelled utterances, in place; the options are those of `turnout.cards.fitting.fit`."""
         from turnout.cards.fitting import fit
 
-        self.learned = fit(self.index, texts, experts, **options)
+        self.learned = fit(self.index, texts, experts, **{"encoder": self.encoder, **options})
         return self
 
     def add(self, cards: Card | Iterable[Card]) -> None:
@@ -201,7 +212,7 @@ class CardRouter:
 
     def save(self, folder: Path | str) -> None:
         """Write the router to a folder. Raises StateError where something else is there."""
-        parts: dict[str, Any] = {"kind": KIND, "index": self.index.state(), "learned": None}
+        parts: dict[str, Any] = {"kind": KIND, "encoder": self.encoder, "index": self.index.state(), "learned": None}
         if self.learned is not None:
             found = vars(self.learned)
             thresholds = np.array([found[name] for name in THRESHOLDS])  # as arrays: JSON has no infinity
@@ -219,12 +230,13 @@ class CardRouter:
         parts = saving.read(Path(folder))
         if parts.get("kind") != KIND:
             raise StateError(f"{folder} holds no {KIND}")
-        index, found = CardIndex.restore(parts["index"]), parts["learned"]
+        encoder, found = parts.get("encoder", Embedding()), parts["learned"]  # older folders do not name theirs
+        index = CardIndex.restore(parts["index"], encoder.transform)
         if found is None:
-            return cls(index)
+            return cls(index, encoder=encoder)
         thresholds = dict(zip(THRESHOLDS, found.pop("thresholds").tolist(), strict=True))
         new, fusion = set(found.pop("new")), Fusion(**found.pop("fusion"))
-        return cls(index, learned=Learned(**found, **thresholds, fusion=fusion, new=new))
+        return cls(index, encoder=encoder, learned=Learned(**found, **thresholds, fusion=fusion, new=new))
 
 
 def read(signals: Mapping[str, Signal], texts: Sequence[str]) -> dict[str, Features]:

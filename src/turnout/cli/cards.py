@@ -17,6 +17,10 @@ Where = Annotated[
     Path, typer.Argument(help="Cards (.jsonl, .json, .xml) or the folder of a fitted card router.", metavar="CARDS")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Encoder = Annotated[
+    str | None,
+    typer.Option(help="A sentence encoder that reads cards and texts: all-minilm-l6-v2 (`turnout models pull`)."),
+]
 
 
 @app.command()
@@ -25,6 +29,7 @@ def search(
     queries: Annotated[list[str], typer.Argument(help="What to route; `-` reads a query per line from stdin.")],
     *,
     most: Annotated[int | None, typer.Option("--most", "-k", min=1, help="At most so many experts a query.")] = None,
+    encoder: Encoder = None,
     as_json: Json = False,
 ) -> None:
     """The experts for each query with scores and the reason, or a refusal."""
@@ -32,7 +37,7 @@ def search(
 
     from turnout.cli._output import emit
 
-    router = _open(cards)
+    router = _open(cards, encoder)
     texts = [line.rstrip("\n") for line in sys.stdin if line.strip()] if queries == ["-"] else queries
     choices = router.select_many(texts, most=most)
     found = [{"query": text, **choice.to_dict()} for text, choice in zip(texts, choices, strict=True)]
@@ -47,6 +52,7 @@ def fit(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the fitted router.")],
     coverage: Annotated[float, typer.Option(help="Probability that a set holds the right expert.")] = 0.95,
     cede: Annotated[float, typer.Option(help="Share of known experts' texts that newcomers may take.")] = 0.03,
+    encoder: Encoder = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the split and the rehearsal.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -54,7 +60,7 @@ def fit(
     from turnout.cards.labels import read_utterances
     from turnout.cli._output import emit
 
-    router = _open(cards)
+    router = _open(cards, encoder)
     texts, experts = read_utterances(utterances)
     labelled = [(text, expert) for text, expert in zip(texts, experts, strict=True) if expert is not None]
     router.fit([t for t, _ in labelled], [e for _, e in labelled], coverage=coverage, cede=cede, seed=seed)
@@ -111,10 +117,17 @@ def remove(
     emit(result, as_json, lambda console: _pairs(console, result))
 
 
-def _open(where: Path) -> CardRouter:
+def _open(where: Path, encoder: str | None = None) -> CardRouter:
+    from turnout import registry
     from turnout.cards import CardRouter, read_cards
+    from turnout.errors import ConfigError
 
-    return CardRouter.load(where) if where.is_dir() else CardRouter(read_cards(where))
+    if where.is_dir():
+        if encoder is not None:
+            raise ConfigError(f"--encoder goes with a file of cards; {where} is a router, which keeps its own")
+        return CardRouter.load(where)
+    reads = None if encoder is None else registry.create("signal", "sentence", encoder=encoder)
+    return CardRouter(read_cards(where), encoder=reads)
 
 
 def _write(where: Path, router: CardRouter) -> None:
