@@ -47,7 +47,8 @@ bench-nn: setup ## routing inside a network: layer against dense, peers, curves;
 	$(BIN)/python benchmarks/bench_nn.py
 	$(BIN)/turnout nn bench
 
-docs: setup ## the pages that are generated from the registry
+docs: setup ## the pages and the stub that are generated from the registry
+	$(BIN)/python scripts/stub_nn.py
 	$(BIN)/turnout systems list --markdown > docs/systems.md
 	$(BIN)/turnout log formats --markdown > docs/importers.md
 

@@ -11,13 +11,15 @@ its file's name without underscores, so `TopK` is `selectors/top_k.py`.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from functools import cache
 from typing import Any
 
 from turnout import registry
+from turnout.errors import ConfigError
 
 KINDS = ("gate", "selector", "balancer", "experts", "dispatcher", "combiner")
-_HOMES = {
+HOMES = {
     "OutputOnly": "layer",
     "Override": "plan",
     "Plan": "plan",
@@ -31,8 +33,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"turnout.nn.{_HOMES[name]}"), name)
+    if (name in HOMES or name.lower() in _parts()) and importlib.util.find_spec("torch") is None:
+        raise ConfigError("turnout.nn needs torch: pip install 'turnout[nn]'")
+    if name in HOMES:
+        return getattr(importlib.import_module(f"turnout.nn.{HOMES[name]}"), name)
     kind, part = _parts().get(name.lower(), ("", ""))
     if kind and (found := registry.get(kind, part)).__name__ == name:
         return found
