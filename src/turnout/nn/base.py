@@ -35,20 +35,34 @@ class Part(Registered, nn.Module, ABC):
 class Gate(Part):
     """Scores every expert for every token: x [T, D] → logits [T, E] in float32, and the state for the next layer.
 
-    A subclass sets `experts` and writes `_logits`, or `_route` where it hands a state on.
+    A subclass sets `experts`, and `width` where it knows D, and writes `_logits`, or `_route` to hand a state on.
     """
 
     kind = "gate"
     experts: int
+    width: int = 0  # 0: any
 
     def forward(self, x_TD: Tensor, context: RoutingContext | None = None) -> tuple[Tensor, Tensor | None]:
-        """Logits and state. Raises RoutingError for a wrong shape or NaN logits."""
-        if x_TD.ndim != 2:
-            raise RoutingError(f"{type(self).__name__} routes rows [T, D], got shape {tuple(x_TD.shape)}")
+        """Logits and state. Raises RoutingError for a wrong shape, type or device, a ragged mask, or NaN logits."""
+        context = context or RoutingContext()
+        self._refuse(x_TD)
+        check_mask(context.mask_T, x_TD.shape[0])
         with torch.autocast(x_TD.device.type, enabled=False):
-            logits_TE, state = self._route(x_TD.float(), context or RoutingContext())
+            logits_TE, state = self._route(x_TD.float(), context)
         forbid_nan(logits_TE, type(self).__name__)
         return logits_TE, state
+
+    def _refuse(self, x_TD: Tensor) -> None:
+        name = type(self).__name__
+        if x_TD.ndim != 2:
+            raise RoutingError(f"{name} routes rows [T, D], got shape {tuple(x_TD.shape)}")
+        if not x_TD.is_floating_point():
+            raise RoutingError(f"{name} routes rows of floating-point numbers, got {x_TD.dtype}")
+        if self.width and x_TD.shape[1] != self.width:
+            raise RoutingError(f"{name} routes rows of width {self.width}, got {x_TD.shape[1]}")
+        held = None if torch.compiler.is_compiling() else next(self.parameters(), None)
+        if held is not None and held.device != x_TD.device:
+            raise RoutingError(f"{name} is on {held.device}, its rows are on {x_TD.device}")
 
     def _route(self, x_TD: Tensor, context: RoutingContext) -> tuple[Tensor, Tensor | None]:
         return self._logits(x_TD, context), context.state
@@ -63,17 +77,19 @@ class Selector(Part):
     kind = "selector"
 
     def forward(self, logits_TE: Tensor, context: RoutingContext | None = None, bias_E: Tensor | None = None) -> Plan:
-        """The plan; padding gets no expert. Raises RoutingError for a wrong shape, NaN, or a k above E."""
-        if logits_TE.ndim != 2:
-            raise RoutingError(f"{type(self).__name__} chooses from logits [T, E], got {tuple(logits_TE.shape)}")
-        forbid_nan(logits_TE, type(self).__name__)
+        """The plan; padding gets no expert. Raises RoutingError for wrong shapes, NaN, a ragged mask, a k above E."""
+        name = type(self).__name__
+        if logits_TE.ndim != 2 or not logits_TE.shape[1]:
+            raise RoutingError(f"{name} chooses from logits [T, E], got {tuple(logits_TE.shape)}")
+        if bias_E is not None and bias_E.shape != logits_TE.shape[1:]:
+            raise RoutingError(
+                f"{name}: a bias must have shape {tuple(logits_TE.shape[1:])}, got {tuple(bias_E.shape)}"
+            )
         context = context or RoutingContext()
+        check_mask(context.mask_T, logits_TE.shape[0])
+        forbid_nan(logits_TE, name)
         plan = self._choose(logits_TE.float(), context, bias_E)
-        if context.mask_T is None:
-            return plan
-        if context.mask_T.shape != (logits_TE.shape[0],):
-            raise RoutingError(f"a mask must have shape ({logits_TE.shape[0]},), got {tuple(context.mask_T.shape)}")
-        return plan.without(context.mask_T)
+        return plan if context.mask_T is None else plan.without(context.mask_T)
 
     @abstractmethod
     def _choose(self, logits_TE: Tensor, context: RoutingContext, bias_E: Tensor | None) -> Plan: ...
@@ -223,7 +239,8 @@ class Balancer(Part):
 
     def forward(self, routing: Routing) -> Tensor | None:
         """The loss times its coefficient; None where this rule has no loss."""
-        loss = self._loss(routing)
+        with torch.autocast(routing.x_TD.device.type, enabled=False):
+            loss = self._loss(routing)
         return None if loss is None else self.coefficient * loss
 
     @abstractmethod
@@ -244,3 +261,9 @@ def forbid_nan(logits_TE: Tensor, who: str) -> None:
     elif bool(torch.isnan(logits_TE).any()):
         row = int(torch.isnan(logits_TE).any(-1).nonzero()[0, 0])
         raise RoutingError(f"{who}: logits must be numbers, got NaN in row {row} of {logits_TE.shape[0]}")
+
+
+def check_mask(mask_T: Tensor | None, tokens: int) -> None:
+    """Raise RoutingError for a mask of padding that is not bool [T]."""
+    if mask_T is not None and (mask_T.shape != (tokens,) or mask_T.dtype != torch.bool):
+        raise RoutingError(f"a mask must be bool of shape ({tokens},), got {mask_T.dtype} {tuple(mask_T.shape)}")

@@ -17,10 +17,10 @@ __all__ = ["SwitchLoss"]
 class SwitchLoss(Balancer):
     """α · E · Σ_e f_e · P_e: f the share of rows an expert gets (no gradient), P its mean score.
 
-    1·α when balanced, E·α when one expert gets all; padding counts in neither. `over` says where f and P are taken: a `batch` (of one process
-    and one micro-batch); each `sequence`, then averaged over sequences (needs sequence_T); or `global`, where f is
-    that of every row since the last `update_biases(model)`, over gradient accumulation and all replicas, and P stays
-    the batch's own.
+    1·α when balanced, E·α when one expert gets all; padding counts in neither. `over` says where f and P are taken: a
+    `batch` (of one process and one micro-batch); each `sequence`, then averaged over sequences (needs sequence_T); or
+    `global`, where f is that of every row since the last `update_biases(model)`, over gradient accumulation and all
+    replicas, and P stays the batch's own.
 
     Source: Fedus et al., "Switch Transformers", 2021; per sequence: DeepSeek-V2/V3; global: Qiu et al., "Demons in the
     Detail", 2025. Limits: balances shares, not FLOPs; `global` never forgets if `update_biases` is never called.

@@ -29,7 +29,7 @@ class LinearGate(Gate):
     def __init__(self, width: int, experts: int, *, bias: bool = False) -> None:
         super().__init__()
         self.require(width=width, experts=experts)
-        self.experts = experts
+        self.width, self.experts = width, experts
         self.linear = nn.Linear(width, experts, bias=bias)
 
     @property

@@ -48,7 +48,7 @@ class ProductKeyGate(Gate):
         self.side = math.isqrt(experts)
         if self.side**2 != experts:
             raise ParameterError(f"ProductKeyGate: `experts` must be a square, got {experts}")
-        self.experts, self.norm, self.momentum = experts, norm, momentum
+        self.width, self.experts, self.norm, self.momentum = width, experts, norm, momentum
         self.keys = nn.Linear(width, 2 * self.side, bias=False)
         self.running_mean: Tensor
         self.running_var: Tensor

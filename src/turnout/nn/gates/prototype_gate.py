@@ -64,7 +64,7 @@ class PrototypeGate(Gate):
         super().__init__()
         self.require(width=width, experts=experts, temperature=temperature, projection=projection)
         self.require(update=update, momentum=momentum)
-        self.experts, self.update, self.momentum = experts, update, momentum
+        self.width, self.experts, self.update, self.momentum = width, experts, update, momentum
         self.projection = None if projection is None else nn.Linear(width, projection, bias=False)
         start = F.normalize(torch.randn(experts, projection or width), dim=-1)
         log_scale = torch.tensor(-math.log(temperature))

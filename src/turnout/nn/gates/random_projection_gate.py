@@ -49,7 +49,7 @@ class RandomProjectionGate(Gate):
     ) -> None:
         super().__init__()
         self.require(width=width, experts=experts, density=density, std=std, seed=seed)
-        self.experts, self.signed = experts, signed
+        self.width, self.experts, self.signed = width, experts, signed
         generator = torch.Generator().manual_seed(seed)
         kept = max(1, round(density * width))
         at_EK = torch.rand(experts, width, generator=generator).topk(kept, dim=-1).indices

@@ -46,7 +46,7 @@ class RecurrentGate(Gate):
         if cell is not None and (cell.input_size, cell.hidden_size) != (hidden, hidden):
             sizes = f"{cell.input_size} → {cell.hidden_size}"
             raise ParameterError(f"RecurrentGate: a shared cell must be {hidden} → {hidden}, got {sizes}")
-        self.experts, self.hidden = experts, hidden
+        self.width, self.experts, self.hidden = width, experts, hidden
         self.enter = nn.Linear(width, hidden, bias=False)
         self.leave = nn.Linear(hidden, experts, bias=False)
         self.cell = nn.GRUCell(hidden, hidden) if cell is None else cell

@@ -44,7 +44,7 @@ class SparsityGate(Gate):
         # in a tuple the pool is no submodule; a deepcopy of the layer still finds its own copy
         self._pool = (pool,)
         self._kept: tuple[tuple[int, int], Tensor, Tensor] | None = None
-        encoder(pool, "SparsityGate")
+        self.width = encoder(pool, "SparsityGate").shape[-1]
 
     def _logits(self, x_TD: Tensor, context: RoutingContext) -> Tensor:
         mean_ED, var_ED = self._moments()

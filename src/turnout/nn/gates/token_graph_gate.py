@@ -57,7 +57,7 @@ class TokenGraphGate(Gate):
         self.require(gate=gate, width=width, by=by, mix=mix, temperature=temperature)
         if by == "similarity" and width is None:
             raise ParameterError("TokenGraphGate: similarity needs `width`, got None")
-        self.gate, self.experts = gate, gate.experts
+        self.gate, self.width, self.experts = gate, width or gate.width, gate.experts
         self.by, self.causal, self.mix, self.temperature = by, causal, mix, temperature
         self.relate = nn.Parameter(torch.eye(width)) if by == "similarity" and width is not None else None
 

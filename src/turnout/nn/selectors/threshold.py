@@ -22,8 +22,8 @@ class Threshold(Selector):
     Give `threshold` itself, or `k`: then the threshold is the quantile of the scores of a batch that lets k experts a
     token pass on average. Training uses the batch's own quantile, and `update_biases(model)` moves `level` towards it
     (a moving average with `momentum`, over gradient accumulation and replicas); evaluation uses `level`, so that a
-    token's experts do not depend on its neighbours, or the batch's quantile as long as `level` never moved. A token gets its
-    `min_k` best experts in any case and at most `max_k`. A bias counts for passing, not for weighing.
+    token's experts do not depend on its neighbours, or the batch's quantile as long as `level` never moved. A token
+    gets its `min_k` best experts in any case and at most `max_k`. A bias counts for passing, not for weighing.
 
     Source: Gülmez, "DynaMoE". Deviation: the percentile is over the batch; over a token's own scores, as secondary
     sources show it, the number that pass is fixed by construction. Limits: `level` lags while scores drift.
