@@ -1,0 +1,98 @@
+"""Statistics of a Hugging Face model's routers, gathered by hooks while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from turnout.errors import RoutingError
+from turnout.nn.hub.models import _number, find_moe
+from turnout.nn.layer import OutputOnly
+from turnout.nn.plan import Plan, RoutingContext
+from turnout.nn.statistics.base import RoutingStats
+
+
+@contextmanager
+def watch(model: nn.Module, stats: RoutingStats | None = None) -> Iterator[RoutingStats]:
+    """Record what every MoE block of a model chooses within the `with` block: transformers' own and routed layers.
+
+    Token ids, sequences and padding are taken from the model's `input_ids` and `attention_mask`. The model's outputs do
+    not change. Raises RoutingError where there is no block, or a router that does not return logits, weights and
+    indices.
+
+    Limits: with a cache, each step of generation is a sequence of its own.
+    """
+    stats = stats if stats is not None else RoutingStats()
+    blocks = find_moe(model)
+    if not blocks:
+        raise RoutingError(f"{type(model).__name__} has no MoE block to watch")
+    watched = _Watched(stats)
+    handles = [model.register_forward_pre_hook(watched.enter, with_kwargs=True)]
+    routed = [block for block in blocks.values() if isinstance(block, OutputOnly)]
+    before = [(block, block.layer.statistics, block.context) for block in routed]
+    for place, (name, block) in enumerate(blocks.items()):
+        if isinstance(block, OutputOnly):
+            block.layer.statistics = stats
+            handles.append(block.register_forward_pre_hook(watched.tell))
+        else:
+            hook = watched.hook(_number(name, place))
+            handles.append(block.get_submodule("gate").register_forward_hook(hook))
+    try:
+        yield stats
+    finally:
+        for handle in handles:
+            handle.remove()
+        for block, statistics, context in before:
+            block.layer.statistics, block.context = statistics, context
+
+
+class _Watched:
+    """What is known of the pass under way."""
+
+    def __init__(self, stats: RoutingStats) -> None:
+        self.stats = stats
+        self.context = RoutingContext()
+        self.length: int | None = None
+
+    def enter(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Before the model runs: note its token ids, sequences and padding."""
+        ids = kwargs.get("input_ids", args[0] if args and isinstance(args[0], Tensor) else None)
+        self.context, self.length = RoutingContext(), None
+        if not isinstance(ids, Tensor) or ids.ndim != 2:
+            return
+        batch, self.length = ids.shape
+        mask = kwargs.get("attention_mask")
+        sequence_T = torch.arange(batch, device=ids.device).repeat_interleave(self.length)
+        mask_T = mask.bool().reshape(-1) if isinstance(mask, Tensor) and mask.shape == ids.shape else None
+        self.context = RoutingContext(token_T=ids.reshape(-1), sequence_T=sequence_T, mask_T=mask_T)
+
+    def tell(self, block: nn.Module, args: tuple[Any, ...]) -> None:
+        """Before a routed layer runs: hand it what is known, but no mask, which would change what it computes."""
+        assert isinstance(block, OutputOnly)
+        known = {"token_T": self.context.token_T, "sequence_T": self.context.sequence_T}
+        if self.context.token_T is None or args[0][..., 0].numel() == len(self.context.token_T):
+            block.context = replace(block.context, **known)  # type: ignore[arg-type]
+
+    def hook(self, number: int) -> Any:
+        """After a router of transformers ran: count its choice."""
+
+        def after(gate: nn.Module, _: tuple[Any, ...], output: Any) -> None:
+            if not isinstance(output, tuple) or len(output) != 3:
+                raise RoutingError(f"{type(gate).__name__} does not return logits, weights and indices")
+            logits_TE, weights_TK, idx_TK = output
+            logits_TE = logits_TE.reshape(-1, logits_TE.shape[-1])
+            plan = Plan(idx_TK, weights_TK, logits_TE.float().softmax(-1), logits_TE)
+            context = replace(self.context, layer=number)
+            known = self.context.token_T
+            if known is not None and len(known) != plan.tokens:
+                context = RoutingContext(layer=number)
+            if context.mask_T is not None:
+                plan = plan.without(context.mask_T)
+            self.stats.update(plan, context, self.length)
+
+        return after

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from turnout.errors import RoutingError
+from turnout.nn import RoutingStats
+from turnout.nn.hub import find_moe, replace_moe, watch
+
+pytest.importorskip("transformers")
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_what_a_model_chooses_is_recorded(
+    architecture: str, replaced: bool, tiny: Callable[..., Any], ids: torch.Tensor
+) -> None:
+    model = tiny(architecture)
+    if replaced:
+        replace_moe(model)
+    expected = model(ids).logits
+    with watch(model) as stats:
+        assert torch.equal(model(input_ids=ids).logits, expected)
+    model(ids)
+    assert stats.layers == (0, 1)
+    assert stats.tokens == 18
+    trace = stats.trace(1)
+    assert trace.need("token_T").tolist() == ids.flatten().tolist()
+    assert trace.sequence_T.tolist() == [0] * 9 + [1] * 9
+    assert trace.idx_TK.shape == (18, 2)
+
+
+def test_both_ways_of_running_a_model_give_the_same_trace(tiny: Callable[..., Any], ids: torch.Tensor) -> None:
+    model = tiny("mixtral")
+    with watch(model) as first:
+        model(ids)
+    replace_moe(model)
+    with watch(model) as second:
+        model(ids)
+    for layer in (0, 1):
+        assert torch.equal(first.trace(layer).idx_TK, second.trace(layer).idx_TK)
+        assert first.summary(layer) == pytest.approx(second.summary(layer), abs=1e-5)
+
+
+def test_padding_is_not_counted(tiny: Callable[..., Any], ids: torch.Tensor) -> None:
+    model = tiny("mixtral")
+    mask = torch.ones(2, 9, dtype=torch.long)
+    mask[1, 5:] = 0
+    with watch(model, RoutingStats()) as stats:
+        model(input_ids=ids, attention_mask=mask)
+    assert stats.trace(0).tokens == 14
+    assert int(stats.counts(0).sum()) == 28
+
+
+def test_nothing_stays_behind(tiny: Callable[..., Any]) -> None:
+    model = tiny("mixtral")
+    replace_moe(model)
+    with pytest.raises(ZeroDivisionError), watch(model):
+        _ = 1 / 0
+    assert all(block.layer.statistics is None for block in find_moe(model).values())  # type: ignore[union-attr]
+    assert all(block.context.token_T is None for block in find_moe(model).values())  # type: ignore[union-attr]
+    assert not model._forward_pre_hooks
+
+
+def test_a_dense_model_is_named() -> None:
+    with pytest.raises(RoutingError, match="Linear has no MoE block to watch"), watch(torch.nn.Linear(2, 2)):
+        pass
