@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from turnout import registry
+from turnout.errors import LogError
 from turnout.estimators.constant import Constant
 from turnout.estimators.ridge import Ridge
-from turnout.estimators.stack import MEMBERS, UNTASKED, Stack
+from turnout.estimators.stack import MEMBERS, SENTENCES, UNTASKED, Stack
 from turnout.outcomes import OutcomeLog
 from turnout.routers import Router
 from turnout.routers.crossfit import cross_fit
 from turnout.routers.evidence import gather
-from turnout.routers.fitting import default_estimator
+from turnout.routers.fitting import default_estimator, sentence_signal
+from turnout.testing.encoders import tensors, write
 
 
 class Counted(Ridge):
@@ -71,3 +73,24 @@ def test_the_default_reads_tasks_where_there_are_several(make_log):
     one = OutcomeLog.from_arrays(log.texts, log.experts, log.matrix(), tasks=["same"] * len(log))
     assert len(default_estimator(one).members) == len(UNTASKED)
     assert default_estimator(one).name in registry.names("estimator")
+
+
+def test_with_sentences_the_default_reads_the_encoder_that_it_was_given(make_log, tmp_path):
+    weights = str(write(tmp_path / "tiny.safetensors", tensors()))
+    log = make_log(80)
+    one = OutcomeLog.from_arrays(log.texts, log.experts, log.matrix(), tasks=["same"] * len(log))
+    assert len(default_estimator(log, sentences=True).members) == len(SENTENCES)
+    estimator = default_estimator(one, sentences=True)
+    assert len(estimator.members) == len(SENTENCES) - 1
+    assert "sentence" in estimator.signals
+    router = Router.fit(one, estimator=estimator, signals=sentence_signal(one, weights))
+    assert router.signals["sentence"].encoder == weights
+    router.save(tmp_path / "router")
+    assert np.array_equal(Router.load(tmp_path / "router").predict(["1 + 2 ="])[0], router.predict(["1 + 2 ="])[0])
+
+
+def test_a_sentence_encoder_needs_prompts(make_log):
+    log = make_log(20)
+    silent = OutcomeLog.from_arrays([""] * len(log), log.experts, log.matrix())
+    with pytest.raises(LogError, match="reads prompts"):
+        default_estimator(silent, sentences=True)

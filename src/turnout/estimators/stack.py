@@ -26,6 +26,12 @@ UNTASKED = (
     Prototypes(),
 )
 MEMBERS = (*UNTASKED, TaskMixture())
+SENTENCES = (  # the members where a sentence encoder is at hand, the last one again for logs of several tasks
+    UNTASKED[0],
+    Logistic(on=("sentence", "arithmetic")),
+    Prototypes("sentence"),
+    TaskMixture(on=("sentence", "format")),
+)
 ROUNDS = 3  # who contends follows from the weights, which follow from who contends
 FEWEST = 10  # queries per fold below which weights are not learned
 LEAST = 0.03  # a weight below which a member is left out: it would cost time in every decision

@@ -128,20 +128,26 @@ def _costs(log: OutcomeLog, table: Table, train_I: Index) -> Floats | None:
 class Fitted:
     """The product: `Router.fit` on the training side, with calibration, policy, costs and guard.
 
-    `options` go to `Router.fit`.
+    `options` go to `Router.fit`. With an `encoder` the default stack reads that sentence encoder.
     """
 
     name: str = "router"
     note: str = "fitted on the training side, guard included"
     options: Mapping[str, Any] = field(default_factory=dict)
+    encoder: str | None = None
 
     def __call__(self, log: OutcomeLog, train_I: Index, test_I: Index, seed: int) -> Estimates:
         from turnout.routers import Router
         from turnout.routers.evidence import prompt_sizes
+        from turnout.routers.fitting import default_estimator, sentence_signal
 
         train, test = log.select(train_I), log.select(test_I)
         held: list[Floats] = []
-        router = Router.fit(train, seed=seed, watch=lambda found: held.append(found.quality_NE), **self.options)
+        options = dict(self.options)
+        if self.encoder is not None:
+            made = {"estimator": default_estimator(train, sentences=True)}
+            options = {**made, "signals": sentence_signal(train, self.encoder), **options}
+        router = Router.fit(train, seed=seed, watch=lambda found: held.append(found.quality_NE), **options)
         quality_NE, _, cost_NE = router.predict(test)
         if not held or len(held[0]) != len(train):
             raise LogError("to be evaluated, every training query needs a score, and there must be several groups")

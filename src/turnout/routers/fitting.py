@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from turnout import __version__, registry
 from turnout.errors import LogError, UnknownNameError
 from turnout.estimators.base import Estimator
-from turnout.estimators.stack import MEMBERS, UNTASKED, Stack
+from turnout.estimators.stack import MEMBERS, SENTENCES, Stack
 from turnout.policies.base import Policy
 from turnout.prices import CostModel
 from turnout.routers.calibration import Calibration
@@ -22,6 +22,7 @@ from turnout.routers.crossfit import CrossFit, cross_fit, replay
 from turnout.routers.evidence import Evidence, Values
 from turnout.routers.guard import Guard, best_single, judge, paired_gain, price_of_quality, proven
 from turnout.routers.regions import Regions
+from turnout.signals.base import Signal
 from turnout.stats.bootstrap import paired_bootstrap
 
 if TYPE_CHECKING:
@@ -179,15 +180,20 @@ def default_policy() -> Policy:
     return made
 
 
-def default_estimator(log: OutcomeLog) -> Estimator:
+def default_estimator(log: OutcomeLog, *, sentences: bool = False) -> Estimator:
     """A stack over all signals, and over tasks where the log names several. Raises LogError.
 
-    On a log without text, it reads the signals that the log stores.
+    With `sentences` most members read the signal `sentence`, whose weights must have been pulled. On a log without
+    text, it reads the signals that the log stores.
     """
     if log.has_text:
-        members = MEMBERS if len(set(log.tasks or ())) > 1 else UNTASKED
+        members = SENTENCES if sentences else MEMBERS
+        if len(set(log.tasks or ())) < 2:
+            members = members[:-1]
         made: Estimator = registry.create("estimator", "stack", members=members)
         return made.clone()
+    if sentences:
+        raise LogError("a sentence encoder reads prompts, and the log has none")
     stored = tuple(log.signals())
     if not stored:
         raise LogError(
@@ -198,3 +204,9 @@ def default_estimator(log: OutcomeLog) -> Estimator:
         parts.append(registry.create("estimator", "prototype"))
     average: Estimator = registry.create("estimator", "average", members=tuple(parts))
     return average
+
+
+def sentence_signal(log: OutcomeLog, encoder: str) -> dict[str, Signal]:
+    """For `Router.fit(signals=…)`: the signal `sentence` by a named encoder or a file of weights."""
+    made: Signal = registry.create("signal", "sentence", encoder=encoder)
+    return {made.name: made.fit(log.texts)}
