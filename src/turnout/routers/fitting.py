@@ -187,7 +187,7 @@ def default_estimator(log: OutcomeLog, *, sentences: bool = False) -> Estimator:
     text, it reads the signals that the log stores.
     """
     if log.has_text:
-        members = SENTENCES if sentences else MEMBERS
+        members: tuple[Estimator, ...] = SENTENCES if sentences else MEMBERS
         if len(set(log.tasks or ())) < 2:
             members = members[:-1]
         made: Estimator = registry.create("estimator", "stack", members=members)
