@@ -20,6 +20,7 @@ from turnout.errors import ConfigError
 
 KINDS = ("gate", "selector", "balancer", "experts", "dispatcher", "combiner")
 HOMES = {
+    "Chain": "chain",
     "OutputOnly": "layer",
     "Override": "plan",
     "Plan": "plan",
