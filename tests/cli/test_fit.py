@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from turnout.cli import build
+from turnout.errors import LogError
 from turnout.outcomes import OutcomeLog
 from turnout.routers import Router
 
@@ -180,3 +182,17 @@ def test_engines_other_than_local_fit_ridge_by_chunks(log: Path, tmp_path: Path)
     assert "Ridge" in json.loads(done.stdout)["estimator"]
     refused = RUN.invoke(build(), [*words, "--smooth"])
     assert "--engine local" in str(refused.exception)
+
+
+def test_a_judges_scores_can_be_learned_from(log: Path, tmp_path: Path) -> None:
+    """The judge sees every answer the other way round."""
+    read = OutcomeLog.read(log)
+    judged = read.outcomes.with_columns((1 - pl.col("score")).alias("judge_score"))
+    OutcomeLog(read.queries, judged).write(tmp_path / "judged")
+    options = ("--estimator", "ridge", "--no-guard", "-o")
+    call("fit", tmp_path / "judged", *options, tmp_path / "by_score")
+    call("fit", tmp_path / "judged", "--judged", "1", *options, tmp_path / "by_judge")
+    first, second = (Router.load(tmp_path / name).choose(read) for name in ("by_score", "by_judge"))
+    assert (first != second).mean() > 0.9
+    with pytest.raises(LogError, match="judge_score"):
+        RUN.invoke(build(), ["fit", str(log), "--judged", "1"], catch_exceptions=False)

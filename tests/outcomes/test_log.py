@@ -206,3 +206,23 @@ def test_real_logs_load(name: str, shared_data) -> None:  # type: ignore[no-unty
     assert log.has_text
     assert log.is_full == (name not in {"alpacaeval", "local_pool"})
     assert np.isfinite(log.matrix()).sum() == log.outcomes.height
+
+
+def test_a_judges_scores_stand_in_for_the_logs_or_beside_them() -> None:
+    columns = {"judge_score": [[0.5, np.nan], [1.0, 0.0]]}
+    log = OutcomeLog.from_arrays(["a", "b"], ["x", "y"], [[1, 0], [0, 1]], columns_NE=columns)
+    np.testing.assert_array_equal(log.blended("judge_score").matrix(), columns["judge_score"])
+    np.testing.assert_array_equal(log.blended("judge_score", 0.25).matrix(), [[0.875, np.nan], [0.25, 0.75]])
+    assert log.matrix()[0, 0] == 1.0, "the log itself is as it was"
+    assert log.blended("judge_score").select([1]).matrix().tolist() == [[1.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("column", "weight", "message"),
+    [("judge_score", 2.0, r"must be in \[0, 1\], got 2"), ("judge", 0.5, "is missing"), ("big", 0.5, r"scores in")],
+)
+def test_a_blend_is_refused(column: str, weight: float, message: str) -> None:
+    columns = {"judge_score": [[0.5]], "big": [[7.0]]}
+    log = OutcomeLog.from_arrays(["a"], ["x"], [[1]], columns_NE=columns)
+    with pytest.raises(LogError, match=message):
+        log.blended(column, weight)

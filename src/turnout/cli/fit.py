@@ -32,6 +32,12 @@ def command(
     floor: Annotated[float | None, typer.Option(help="The cheapest expert of at least this quality, 0–1.")] = None,
     policy: Annotated[str | None, typer.Option(help="A registered policy, with its own defaults.")] = None,
     estimator: Annotated[str | None, typer.Option(help="A registered estimator (default: stack).")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="The default stack reads this sentence encoder: all-minilm-l6-v2, or a file.")
+    ] = None,
+    judged: Annotated[
+        float | None, typer.Option(help="Learn this part, 0–1, from the log's `judge_score` and the rest from `score`.")
+    ] = None,
     arms: Annotated[
         Path | None, typer.Option("--arms", "--config", help="A turnout.toml: prices and limits of the experts.")
     ] = None,
@@ -59,6 +65,8 @@ def command(
     from turnout.outcomes import OutcomeLog
 
     read = OutcomeLog.read(log)
+    if judged is not None:
+        read = read.blended("judge_score", judged)
     known = known_arms(arms)
     chosen = _policy(
         read, known, {"save": save, "budget": budget, "lam": lam, "strong-share": strong_share, "floor": floor}, policy
@@ -67,6 +75,7 @@ def command(
         read,
         engine,
         estimator=registry.create("estimator", estimator) if estimator else None,
+        encoder=encoder,
         regions=int(regions) if regions and regions.isdecimal() else regions,
         smooth=smooth,
         arms=known,
@@ -125,6 +134,7 @@ def _fitted(
     engine: str,
     *,
     estimator: Estimator | None,
+    encoder: str | None,
     regions: int | str | None,
     smooth: bool,
     **options: Any,
@@ -132,13 +142,16 @@ def _fitted(
     """The router, by the engine that was asked for."""
     from turnout.errors import ConfigError
     from turnout.routers import Router
-    from turnout.routers.fitting import default_estimator
+    from turnout.routers.fitting import default_estimator, sentence_signal
     from turnout.routers.smoothing import smoothed_signals
     from turnout.routers.streaming import fit_by_chunks
 
+    if encoder is not None and (estimator is not None or engine != "local"):
+        raise ConfigError("--encoder is for the default estimator of --engine local")
     if engine == "local":
-        made = estimator or default_estimator(log)
-        signals = smoothed_signals(log, made) if smooth else None
+        made = estimator or default_estimator(log, sentences=encoder is not None)
+        signals = None if encoder is None else sentence_signal(log, encoder)
+        signals = smoothed_signals(log, made, fitted=signals) if smooth else signals
         return Router.fit(log, estimator=made, signals=signals, regions=regions, **options)
     if smooth or regions is not None:
         raise ConfigError(f"--smooth and --regions go with --engine local, got --engine {engine}")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from turnout.errors import LogError
 from turnout.outcomes import files
-from turnout.outcomes.schema import SIGNAL, check_outcomes, check_queries, nearest, row_name, split_long
+from turnout.outcomes.schema import REPEATS, SIGNAL, check_outcomes, check_queries, nearest, row_name, split_long
 from turnout.stats import group_folds, near_duplicates
 
 Matrix = NDArray[np.floating[Any]]
@@ -218,6 +218,32 @@ class OutcomeLog:
         to_E = np.array([list(experts).index(name) if name in experts else -1 for name in self.experts])
         made = self._with(self.queries, to_E[self._expert_at] >= 0)
         made.experts, made._expert_at = tuple(experts), to_E[made._expert_at]
+        if "_groups" in self.__dict__:
+            made.__dict__["_groups"] = self._groups
+        return made
+
+    def blended(self, column: str, weight: float = 1.0) -> OutcomeLog:
+        """The log with `weight` of another score in [0, 1], as a judge's, and the rest of `score` in its place.
+
+        Outcomes that the column says nothing of are left out, as two scales must not stand in one matrix. Raises
+        LogError.
+
+        >>> log = OutcomeLog.from_arrays(["a"], ["x", "y"], [[1, 0]], columns_NE={"judge_score": [[0.5, np.nan]]})
+        >>> log.blended("judge_score", 0.5).matrix().tolist()
+        [[0.75, nan]]
+        """
+        if not 0 <= weight <= 1:
+            raise LogError(f"the weight of {column!r} must be in [0, 1], got {weight}")
+        other_NE = self.matrix(column)
+        found = other_NE[self._query_at, self._expert_at]
+        seen = np.isfinite(found)
+        if not seen.any() or found[seen].min() < 0 or found[seen].max() > 1:
+            raise LogError(f"column {column!r} must hold scores in [0, 1] to stand beside `score`")
+        made = self._with(self.queries, seen)
+        score = pl.Series("score", (1 - weight) * made.outcomes["score"].to_numpy() + weight * found[seen])
+        made.outcomes = made.outcomes.with_columns(score)
+        if REPEATS in made.outcomes.columns and weight > 0:
+            made.outcomes = made.outcomes.drop(REPEATS)  # they repeat the score alone
         if "_groups" in self.__dict__:
             made.__dict__["_groups"] = self._groups
         return made
