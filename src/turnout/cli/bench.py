@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from turnout.evaluation.benchmark import Bar
     from turnout.evaluation.protocol import Method
+    from turnout.evaluation.results import Evaluation, Sheet
 
 TABLES = (
     "nine_llm, routellm_mmlu, routellm_gsm8k, local_pool, seven_llm, seven_llm:70_30, seven_llm:families, "
-    "routerbench_subset, alpacaeval"
+    "routerbench_subset, alpacaeval, greenserv, clinc150, metatool"
 )
 
 
@@ -25,51 +30,79 @@ def command(
         list[str] | None,
         typer.Option(help="Measure bare estimators by name instead of the router; may be repeated."),
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Also write a report as one HTML file.")] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Also write one page: a league table, then curves, calibration and bars of each."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Measure quality on public tables: every query is tested by a router that never saw it."""
-    from turnout.cli._evaluation import numbers, progress, render, render_bars, write_html
+    from turnout.cli._evaluation import numbers, progress, render_bars, write_html
     from turnout.cli._output import emit, stdout
     from turnout.errors import ConfigError
     from turnout.evaluation import benchmark, datasets
     from turnout.evaluation.report import page, require
+    from turnout.evaluation.results import Sheet
+    from turnout.systems import _bench as measured
 
     folder = datasets.folder(data)
-    names = only.split(",") if only else _present(folder)
+    names = only.split(",") if only else _present(folder, bare=bool(estimator))
     if not names:
         raise ConfigError(f"the folder must hold one of {TABLES} (routellm_* in `routellm`); got {str(folder)!r}")
     if html:
         require()
-    outcomes = []
+    evaluations: list[Evaluation] = []
+    sheets: list[Sheet] = []
+    bars: dict[str, Sequence[Bar]] = {}
+    tables: dict[str, Any] = {}
     for name in names:
+        shown: Evaluation | Sheet
         with progress(name) as tick:
-            found = benchmark.run(name, folder, _methods(estimator), seeds=numbers(seeds), progress=tick)
-        outcomes.append(found)
+            if name in measured.TABLES:
+                shown, made = measured.run(name, folder, numbers(seeds), tick)
+            else:
+                found = benchmark.run(name, folder, _methods(estimator), seeds=numbers(seeds), progress=tick)
+                shown, made = found.evaluation, found.bars
+        bars[shown.title] = made
+        tables[name] = {**shown.to_dict(), "bars": [bar.to_dict() for bar in made]}
+        if isinstance(shown, Sheet):
+            sheets.append(shown)
+        else:
+            evaluations.append(shown)
         if not as_json:
-            render(stdout(), found.evaluation)
-            render_bars(stdout(), name, found.bars)
+            _show(stdout(), shown)
+            render_bars(stdout(), name, made)
     if html:
-        bars = {found.evaluation.title: found.bars for found in outcomes}
-        write_html(html, page([found.evaluation for found in outcomes], "Turnout bench", bars))
-    passed = sum(bar.passed for found in outcomes for bar in found.bars)
-    total = sum(len(found.bars) for found in outcomes)
-    result = {
-        "passed": passed,
-        "bars": total,
-        "tables": {
-            found.name: {**found.evaluation.to_dict(), "bars": [bar.to_dict() for bar in found.bars]}
-            for found in outcomes
-        },
-    }
-    emit(result, as_json, lambda console: console.print(f"{passed} of {total} bars passed"))
+        write_html(html, page(evaluations, "Turnout bench", bars, sheets=sheets))
+    every = [bar for made in bars.values() for bar in made]
+    passed = sum(bar.passed for bar in every)
+    result = {"passed": passed, "bars": len(every), "tables": tables}
+    emit(result, as_json, lambda console: console.print(f"{passed} of {len(every)} bars passed"))
 
 
-def _present(folder: Path) -> list[str]:
+def _show(console: Console, sheet: Evaluation | Sheet) -> None:
+    """An evaluation, or the headline and rows of a measurement with columns of its own."""
+    from turnout.cli._evaluation import render, show_table, span
+    from turnout.cli._output import table
+    from turnout.evaluation.results import Sheet
+
+    if not isinstance(sheet, Sheet):
+        render(console, sheet)
+        return
+    gain = "" if sheet.gain is None else f" · {span(sheet.gain, signed=True)} over {sheet.against}"
+    console.print(f"[bold]{sheet.title}[/bold]: {sheet.metric} {span(sheet.value)}{gain}")
+    console.print(f"[dim]{sheet.protocol}. Intervals are 95 %.[/dim]")
+    columns = list(sheet.rows[0]) if sheet.rows else []
+    show_table(console, table(["" if c == "name" else c for c in columns], [row.values() for row in sheet.rows]))
+
+
+def _present(folder: Path, *, bare: bool) -> list[str]:
     from turnout.evaluation import benchmark, datasets
+    from turnout.systems import _bench as measured
 
     held = datasets.available(folder)
-    return [name for name in benchmark.BENCHES if benchmark.table_of(name) in held]
+    found = [name for name in benchmark.BENCHES if benchmark.table_of(name) in held]
+    return found if bare else found + measured.present(folder)
 
 
 def _methods(estimators: list[str] | None) -> list[Method]:

@@ -313,3 +313,24 @@ def calibration(bins: Sequence[tuple[float, float, int]], key: str = "calibratio
         axes.set_xlabel("predicted quality of the chosen expert")
         axes.set_ylabel("observed mean score")
         return _svg(figure, "Calibration: predicted against observed quality, larger dots hold more queries")
+
+
+def dots(values: Sequence[tuple[str, float]], metric: str, subject: str, key: str = "dots") -> str | None:
+    """One dot per row, best on top; the subject's stands out. None for fewer than two rows."""
+    if len(values) < 2:
+        return None
+    order = sorted(values, key=lambda item: item[1])
+    with _canvas(9.0, 0.9 + 0.3 * len(order), key) as (figure, axes):
+        axes.grid(False, axis="y")
+        axes.grid(True, axis="x")
+        axes.scatter(
+            [value for _, value in order],
+            range(len(order)),
+            s=[90 if name == subject else 48 for name, _ in order],
+            color=[ACCENT if name == subject else MUTED for name, _ in order],
+            zorder=4,
+        )
+        axes.set_yticks(range(len(order)), [_short(name, 60) for name, _ in order])
+        axes.set_ylim(-0.7, len(order) - 0.3)
+        axes.set_xlabel(metric)
+        return _svg(figure, f"{metric} of {len(order)} rows; figures in the table")

@@ -11,11 +11,12 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from turnout.evaluation import _figures as figures
-from turnout.evaluation.results import CEILING, REFERENCE, Evaluation, Pair, Row
+from turnout.evaluation._cells import bars_table, number, span_cell, span_text, track
+from turnout.evaluation._league import league, sheet_section
+from turnout.evaluation.results import CEILING, REFERENCE, Evaluation, Pair, Row, Sheet
 
 if TYPE_CHECKING:
     from turnout.evaluation.benchmark import Bar
-    from turnout.stats import Interval
 
 TERMS = {
     "accuracy": "Mean score over all queries, each in [0, 1].",
@@ -38,17 +39,23 @@ TERMS = {
 
 
 def page(
-    evaluations: Sequence[Evaluation], title: str, bars: Mapping[str, Sequence[Bar]] | None = None, note: str = ""
+    evaluations: Sequence[Evaluation],
+    title: str,
+    bars: Mapping[str, Sequence[Bar]] | None = None,
+    note: str = "",
+    sheets: Sequence[Sheet] = (),
 ) -> str:
-    """The whole document; `bars` are pass-or-miss lines by the evaluation's title.
+    """The whole document, with a league table on top where there is more than one; `bars` are pass-or-miss lines by
+    the title of an evaluation or sheet.
 
     Raises ConfigError where matplotlib is not installed.
     """
     css = (files("turnout.evaluation") / "report.css").read_text(encoding="utf-8")
-    sections = "".join(_section(e, i, (bars or {}).get(e.title, ())) for i, e in enumerate(evaluations))
-    links = "".join(f'<a href="#e{i}">{escape(e.title)}</a>' for i, e in enumerate(evaluations))
-    nav = f"<nav aria-label='Evaluations'>{links}</nav>" if len(evaluations) > 1 else ""
-    head = f"<h1>{escape(title)}</h1>{nav}" if len(evaluations) > 1 else ""
+    bars = bars or {}
+    sections = "".join(_section(e, i, bars.get(e.title, ())) for i, e in enumerate(evaluations))
+    sections += "".join(sheet_section(s, i, bars.get(s.title, ())) for i, s in enumerate(sheets))
+    many = len(evaluations) + len(sheets) > 1
+    head = f"<h1>{escape(title)}</h1>{league(evaluations, sheets, bars)}" if many else ""
     terms = "".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in TERMS.items())
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -74,7 +81,7 @@ def _section(evaluation: Evaluation, number: int, bars: Sequence[Bar]) -> str:
         f'<p class="verdict">{_verdict(evaluation)}</p>',
         _cards(evaluation),
         _plot(evaluation, number),
-        _bars(bars),
+        bars_table(bars),
         _table(evaluation),
         remarks,
         _pair(evaluation.pair) if evaluation.pair else "",
@@ -122,9 +129,9 @@ def _find(evaluation: Evaluation, name: str) -> Row | None:
 
 def _cards(evaluation: Evaluation) -> str:
     row, single, oracle = evaluation.rows[0], _find(evaluation, REFERENCE), _find(evaluation, CEILING)
-    cards = [_card("accuracy", f"{row.accuracy.mean:.3f}", _range(row.accuracy), lead=True)]
+    cards = [_card("accuracy", f"{row.accuracy.mean:.3f}", span_text(row.accuracy), lead=True)]
     if row.gain is not None:
-        cards.append(_card("gain over best single", f"{row.gain.mean:+.3f}", _range(row.gain, signed=True)))
+        cards.append(_card("gain over best single", f"{row.gain.mean:+.3f}", span_text(row.gain, signed=True)))
     if row.cost is not None and single is not None and single.cost is not None and single.cost.mean:
         note = f"${row.cost.mean:.3g} against ${single.cost.mean:.3g} per 1,000"
         cards.append(_card("of the best single’s cost", f"{row.cost.mean / single.cost.mean:.0%}", note))
@@ -142,11 +149,6 @@ def _cards(evaluation: Evaluation) -> str:
 def _card(label: str, value: str, note: str, lead: bool = False) -> str:
     kind = "card lead" if lead else "card"
     return f'<div class="{kind}"><dt>{escape(label)}</dt><dd>{escape(value)}<small>{escape(note)}</small></dd></div>'
-
-
-def _range(interval: Interval, signed: bool = False) -> str:
-    form = "+.3f" if signed else ".3f"
-    return f"{interval.low:{form}} to {interval.high:{form}}".replace("-", "−")
 
 
 def _plot(evaluation: Evaluation, number: int) -> str:
@@ -185,55 +187,18 @@ def _table(evaluation: Evaluation) -> str:
 
 
 def _line(row: Row, subject: bool, scale: float, priced: bool) -> str:
-    cells = [_interval(row.accuracy), _interval(row.gain, signed=True), _track(row.gain, scale), _interval(row.gap)]
+    cells = [span_cell(row.accuracy), span_cell(row.gain, signed=True), track(row.gain, scale), span_cell(row.gap)]
     if priced:
-        cells += ["—" if row.cost is None else f"{row.cost.mean:.3g}", _number(row.aiq)]
-    cells.append(_number(row.ece))
+        cells += ["—" if row.cost is None else f"{row.cost.mean:.3g}", number(row.aiq)]
+    cells.append(number(row.ece))
     data = "".join(f"<td>{cell}</td>" for cell in cells)
     return f'<tr{" class=subject" if subject else ""}><th scope="row">{escape(row.name)}</th>{data}</tr>'
 
 
-def _number(value: float | None) -> str:
-    return "—" if value is None else f"{value:.3f}"
-
-
-def _interval(interval: Interval | None, signed: bool = False) -> str:
-    if interval is None:
-        return "—"
-    form = "+.3f" if signed else ".3f"
-    return f"{interval.mean:{form}}".replace("-", "−") + f"<small>{_range(interval, signed)}</small>"
-
-
-def _track(interval: Interval | None, scale: float) -> str:
-    """The interval as a dot and a line about zero; what lies beyond the scale is cut at the edge."""
-    if interval is None:
-        return ""
-    low, mean, high = (50 + 48 * max(-1.0, min(1.0, x / scale)) for x in (interval.low, interval.mean, interval.high))
-    kind = "up" if interval.low > 0 else "down" if interval.high < 0 else "flat"
-    return (
-        f'<span class="track {kind}" aria-hidden="true"><i class="zero" style="left:50%"></i>'
-        f'<i class="span" style="left:{low:.1f}%;width:{max(high - low, 1):.1f}%"></i>'
-        f'<i class="dot" style="left:{mean:.1f}%"></i></span>'
-    )
-
-
-def _bars(bars: Sequence[Bar]) -> str:
-    if not bars:
-        return ""
-    rows = "".join(
-        f'<tr><td class="claim">{escape(bar.claim)}</td><td class="{"pass" if bar.passed else "miss"}">'
-        f"{'pass' if bar.passed else 'miss'}</td><td>{escape(bar.wanted)}</td><td>{_interval(bar.measured)}</td>"
-        f'<td>{bar.gap:+.4f}</td><td class="claim">{escape(bar.note)}</td></tr>'
-        for bar in bars
-    )
-    heads = "".join(f'<th scope="col">{text}</th>' for text in ("bar", "", "wanted", "measured", "gap", ""))
-    return f'<h2>Bars</h2><div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
-
-
 def _pair(pair: Pair) -> str:
     rows = "".join(
-        f'<tr><th scope="row">{escape(row.name)}</th><td>{_interval(row.apgr)}</td><td>{row.cpt50:.1%}</td>'
-        f"<td>{row.cpt80:.1%}</td><td>{_interval(row.gain, signed=True)}</td></tr>"
+        f'<tr><th scope="row">{escape(row.name)}</th><td>{span_cell(row.apgr)}</td><td>{row.cpt50:.1%}</td>'
+        f"<td>{row.cpt80:.1%}</td><td>{span_cell(row.gain, signed=True)}</td></tr>"
         for row in pair.rows
     )
     heads = "".join(

@@ -117,6 +117,28 @@ class Evaluation:
         return {"format": 1, **_plain(asdict(self))}
 
 
+@dataclass(frozen=True)
+class Sheet:
+    """A measurement that is no choice of one expert per query of a log: a headline, and rows with columns of its own.
+
+    `gain` is the paired difference of `value` to the row or rule `against`. Every row has a `name`; where it has
+    `metric`, that is drawn.
+    """
+
+    title: str
+    subject: str
+    metric: str
+    value: Interval
+    gain: Interval | None
+    against: str
+    protocol: str
+    rows: Sequence[Mapping[str, str | float | None]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; an interval becomes {mean, low, high}."""
+        return {"format": 1, **_plain(asdict(self))}
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Interval):
         return value._asdict()
