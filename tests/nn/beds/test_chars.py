@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from turnout.nn import FFN, LinearGate, RoutedLayer, RoutingContext, TopK
+from turnout.nn.beds import chars
+from turnout.nn.beds.model import CharModel, DenseBlock, Size, per_layer
+
+SMALL = Size(width=16, layers=2, heads=2, context=16)
+
+
+@pytest.fixture(scope="module")
+def bed() -> chars.Bed:
+    text = torch.tensor(list(b"the cat sat on the mat; " * 400))
+    code = torch.tensor(list(b"def f(x): return x\n" * 400))
+    return chars.Bed("toy", (text[:8000], code[:6000]), (text[8000:], code[6000:]), SMALL)
+
+
+def test_texts_exist_without_any_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TURNOUT_DATA", raising=False)
+    found = chars.two_domains()
+    assert "Python's help" in found.name
+    assert min(len(text) for text in found.train) > 400_000
+    assert int(max(text.max() for text in found.train)) < 128
+
+
+def test_validation_is_behind_training(bed: chars.Bed) -> None:
+    rows_BS, domain_B = bed.validation(8)
+    assert rows_BS.shape == (8, 17)
+    assert domain_B.tolist() == [0] * 4 + [1] * 4
+    cut = chars.one_domain()
+    assert len(cut.valid[0]) == pytest.approx(len(cut.train[0]) / 9, rel=0.01)
+
+
+def test_domains_take_turns_and_draws_replay(bed: chars.Bed) -> None:
+    ids_BS, domain_B = bed.batch(torch.Generator().manual_seed(3), rows=4)
+    again_BS, _ = bed.batch(torch.Generator().manual_seed(3), rows=4)
+    assert domain_B.tolist() == [0, 1, 0, 1]
+    assert torch.equal(ids_BS, again_BS)
+    assert "(" not in bytes(ids_BS[0].tolist()).decode()
+    assert not {*"catsm;"} <= {*bytes(ids_BS[1].tolist()).decode()}
+
+
+def test_a_run_learns_and_replays(bed: chars.Bed) -> None:
+    def factory(size: Size) -> list[torch.nn.Module]:
+        return [
+            RoutedLayer(LinearGate(size.width, 4), TopK(2), FFN(4, size.width, 8, gated=False))
+            for _ in range(size.layers)
+        ]
+
+    short = chars.train(bed, factory, 0, steps=1)
+    found = chars.train(bed, factory, 0, steps=30, snapshots=(10,))
+    again = chars.train(bed, factory, 0, steps=30)
+    assert found.loss < short.loss - 0.5
+    assert found.loss == again.loss
+    assert found.active == 2.0
+    assert [int(counts.sum()) for counts in found.counts] == [2 * found.ids_BS.numel()] * 2
+    assert list(found.snapshots) == [10]
+
+
+def test_a_causal_model_sees_no_future() -> None:
+    torch.manual_seed(0)
+    ids_BS = torch.randint(0, 128, (1, 12))
+    for weights in (False, True):
+        model = CharModel(SMALL, per_layer(lambda size: DenseBlock(size.width, 8)), attention=weights).eval()
+        other_BS = ids_BS.clone()
+        other_BS[0, 8:] = 5
+        assert torch.allclose(model(ids_BS).logits[0, :8], model(other_BS).logits[0, :8], atol=1e-6)
+
+
+def test_attention_is_the_same_with_and_without_weights() -> None:
+    torch.manual_seed(0)
+    model = CharModel(SMALL, per_layer(lambda size: DenseBlock(size.width, 8))).eval()
+    ids_BS = torch.randint(0, 128, (2, 12))
+    plain = model(ids_BS).logits
+    model.wants_attention = True
+    assert torch.allclose(plain, model(ids_BS).logits, atol=1e-5)
+
+
+def test_blocks_get_layer_state_and_what_they_route() -> None:
+    seen: list[RoutingContext] = []
+
+    class Block(torch.nn.Module):
+        def forward(self, x: torch.Tensor, context: RoutingContext) -> torch.Tensor:
+            seen.append(context)
+            return x
+
+    model = CharModel(SMALL, lambda size: [Block(), Block()], attention=True)
+    model(torch.zeros(3, 5, dtype=torch.int64), RoutingContext(step=7))
+    assert [context.layer for context in seen] == [0, 1]
+    assert [context.step for context in seen] == [7, 7]
+    assert seen[0].sequence_T is not None
+    assert seen[0].sequence_T.tolist() == [0] * 5 + [1] * 5 + [2] * 5
+    assert seen[1].attention_BSS is not None
+    assert seen[1].attention_BSS.shape == (3, 5, 5)
+
+
+def test_baselines_have_equal_active_parameters() -> None:
+    size = Size()
+    (dense, *_), (routed, *_) = chars.BASELINES["dense"](size), chars.BASELINES["top-2 + switch"](size)
+    active = chars.CHOSEN * sum(p.numel() for p in routed.experts.parameters()) // chars.EXPERTS  # type: ignore[union-attr]
+    assert sum(p.numel() for p in dense.parameters()) == active
+
+
+def test_a_baseline_is_trained_once(bed: chars.Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chars, "_cached", {})
+    first = chars.baseline(bed, "dense", 0, steps=2)
+    assert chars.baseline(bed, "dense", 0, steps=2) is first
+    assert chars.baseline(bed, "dense", 1, steps=2) is not first
