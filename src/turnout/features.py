@@ -22,8 +22,8 @@ def unit(x_ND: Floats) -> NDArray[np.float32]:
     >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]])).round(2).tolist()
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
-    length_N1 = np.sqrt((x_ND * x_ND).sum(axis=1, keepdims=True))
-    return np.asarray(x_ND / np.maximum(length_N1, 1e-12), dtype=np.float32)
+    length_N = np.sqrt(np.vecdot(x_ND, x_ND))
+    return np.asarray(x_ND / np.maximum(length_N, 1e-12)[:, None], dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,9 @@ class Sparse:
         """Rows times a dense matrix, and rows of squared values times it, from one gathering: shape (N, 2, E)."""
         out_N2E = np.empty((len(self), 2, weights_DE.shape[1]), np.result_type(self.data, weights_DE))
         for n, (start, end) in enumerate(pairwise(self.indptr.tolist())):
-            data_Z = self.data[start:end]
-            np.matmul([data_Z, data_Z * data_Z], weights_DE.take(self.indices[start:end], axis=0), out=out_N2E[n])
+            data_Z, taken_ZE = self.data[start:end], weights_DE.take(self.indices[start:end], axis=0)
+            np.matmul(data_Z, taken_ZE, out=out_N2E[n, 0])
+            np.matmul(data_Z * data_Z, taken_ZE, out=out_N2E[n, 1])
         return out_N2E
 
     def rows(self, index_N: NDArray[np.integer[Any]]) -> Sparse:

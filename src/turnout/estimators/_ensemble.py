@@ -42,7 +42,9 @@ class Ensemble(Estimator):
         )
 
     def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
-        return pooled(np.array(self._shares()), np.array([member.predict(features) for member in self.members_]))
+        said = [part_NE for member in self.members_ for part_NE in member.predict(features)]
+        together = np.concatenate(said, dtype=np.float64)
+        return pooled(np.array(self._shares()), together.reshape(len(self.members_), 2, *said[0].shape))
 
     def _add_expert(self, features: FeatureMap, scores_N: Floats) -> None:
         for member in self.members_:
@@ -55,7 +57,9 @@ class Ensemble(Estimator):
 
 def pooled(share_M: Floats, said_M2NE: Floats) -> tuple[Floats, Floats]:
     """Mean and standard error (N, E) of members that say `said_M2NE`: means, then standard errors."""
-    mean_NE, se_NE = (share_M @ said_M2NE.reshape(len(share_M), -1)).reshape(said_M2NE.shape[1:])
-    apart_MNE = share_M[:, None, None] * (said_M2NE[:, 0] - mean_NE)
-    variance_NE = se_NE * se_NE + (apart_MNE * apart_MNE).sum(axis=0)
-    return np.minimum(np.maximum(mean_NE, 0.0), 1.0), np.sqrt(variance_NE)
+    members = len(share_M)
+    mean_NE, se_NE = (share_M @ said_M2NE.reshape(members, -1)).reshape(said_M2NE.shape[1:])
+    apart_MNE = said_M2NE[:, 0] - mean_NE
+    apart_MNE *= apart_MNE
+    disagreement_NE = ((share_M * share_M) @ apart_MNE.reshape(members, -1)).reshape(mean_NE.shape)
+    return np.minimum(np.maximum(mean_NE, 0.0), 1.0), np.sqrt(se_NE * se_NE + disagreement_NE)

@@ -119,7 +119,10 @@ def _row_weight(weights_NE: Floats) -> Floats:
 
 def sigmoid(x: Floats) -> Floats:
     """In this form it cannot overflow."""
-    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * x))
+    found = np.asarray(np.tanh(0.5 * x))
+    found *= 0.5
+    found += 0.5
+    return found
 
 
 def _softmax(x_NE: Floats) -> Floats:

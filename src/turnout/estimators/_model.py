@@ -118,23 +118,26 @@ class LinearModel(Estimator):
         return dense_DE.astype(np.float32), intercept_E
 
     def _linear(self, features: FeatureMap) -> tuple[Floats, Floats]:
-        """The linear predictor and its leverage `x (X'X + penalty)^-1 x`, both (N, E), float64.
+        """The linear predictor and its standard error, both (N, E), float64.
 
-        Leverage is exact along the first K principal directions, and at the mean variance of the others beyond them.
+        The error's square is the noise times the leverage, `x (X'X + penalty)^-1 x`, which is exact along the first K principal
+        directions, and at the mean variance of the others beyond them.
         """
         fast, experts = self._prepared(), len(self.intercept_E_)
         away_ND = side_by_side(features, fast.dense, len(features[self.on[0]])) - fast.mean_D
-        image_NM = away_ND @ fast.matrix_DM + fast.offset_M
+        image_NM = away_ND @ fast.matrix_DM
+        image_NM += fast.offset_M
         predictor_NE, along_NK = image_NM[:, :experts], image_NM[:, experts:]
-        leverage_NE = (along_NK * along_NK) @ fast.inverse_KE + (away_ND * away_ND) @ fast.inverse_DE
+        variance_NE = (along_NK * along_NK) @ fast.inverse_KE
+        variance_NE += (away_ND * away_ND) @ fast.inverse_DE
         for name, table_SF in fast.table_SF.items():
             block = features[name]
             assert isinstance(block, Sparse)
             moments_N2F = block.moments(table_SF)
-            predictor_NE = predictor_NE + moments_N2F[:, 0, :experts]
-            leverage_NE = leverage_NE + moments_N2F[:, 1, experts:]
-        leverage_NE = np.maximum(leverage_NE, 0.0)  # rounding alone makes it negative
-        return predictor_NE.astype(np.float64), leverage_NE.astype(np.float64)  # mixed types slow what follows
+            predictor_NE += moments_N2F[:, 0, :experts]
+            variance_NE += moments_N2F[:, 1, experts:]
+        se_NE = np.sqrt(np.maximum(variance_NE, 0.0) * fast.noise_E)  # rounding alone makes it negative
+        return predictor_NE.astype(np.float64), se_NE.astype(np.float64)
 
     def _prepared(self) -> _Prepared:
         """Learned arrays, arranged for one product per block; derived once per set of experts, never saved."""
@@ -172,6 +175,7 @@ class LinearModel(Estimator):
             matrix_DM=np.hstack([dense_DE, turned_DK, constant_D1]).astype(np.float32),
             offset_M=np.hstack([intercept_E + self.mean_D_ @ dense_DE, self.basis_DK_[0], 1.0]).astype(np.float32),
             inverse_KE=np.concatenate([inverted(self.value_K_) - tail_1E, tail_1E]),
+            noise_E=self.variance_E_.astype(np.float32),
             inverse_DE=(self.factor_D_**2)[:, None].astype(np.float32) * tail_1E,
             table_SF={
                 name: np.hstack([w_SE, inverted(self.diagonal_[name]) * np.float32(self.scale_[name] ** 2)])
@@ -216,6 +220,7 @@ class _Prepared:
     offset_M: Floats
     inverse_KE: Floats
     inverse_DE: Floats
+    noise_E: Floats
     table_SF: dict[str, Floats]
 
 

@@ -86,64 +86,62 @@ class KNN(Estimator):
 
     def _near(self, x_ND: Floats) -> tuple[Floats, Floats]:
         search = self._search()
-        if search.inverted is not None:
-            return self._near_cells(x_ND, search, search.inverted)
-        coarse = search.coarse_NC.shape[1]
-        similar_NM = x_ND[:, :coarse] @ search.coarse_NC.T
+        similar_NM = None if search.inverted else x_ND[:, : search.columns] @ search.coarse_NC.T
         mean_NE, se_NE = np.empty((2, len(x_ND), len(self.mean_E_)))
-        row_N1 = np.arange(len(x_ND))[:, None]
         for group in search.groups:
-            s_NM = similar_NM if group.rows_M is None else similar_NM[:, group.rows_M]
-            if coarse < x_ND.shape[1]:
-                near_NK = _largest(s_NM, RERANKED * self.k)
-                rows_NK = near_NK if group.rows_M is None else group.rows_M[near_NK]
-                # row by row: candidates of many queries together would not fit any cache
-                s_NK = np.array([self.x_ND_.take(k, axis=0) @ x_D for k, x_D in zip(rows_NK, x_ND, strict=True)])
-                best_NK = _largest(s_NK, self.k)
-                near_NK = near_NK[row_N1, best_NK]
-                weights_NK = self._weigh(s_NK[row_N1, best_NK])
-            else:
-                near_NK = _largest(s_NM, self.k)
-                weights_NK = self._weigh(s_NM[row_N1, near_NK])
-            mean_NE[:, group.columns_G], se_NE[:, group.columns_G] = self._pool(group, near_NK, weights_NK)
+            sums_N4G = np.empty((len(x_ND), 4, len(group.columns_G)))
+            for n, x_D in enumerate(x_ND):
+                if similar_NM is None:
+                    near_K, similar_K = self._from_cells(search, group, x_D)
+                else:
+                    near_K, similar_K = self._from_all(search, group, similar_NM[n], x_D)
+                sums_N4G[n] = group.sums(near_K, self._weigh(similar_K))
+            mean_NE[:, group.columns_G], se_NE[:, group.columns_G] = self._pool(group, sums_N4G)
         return mean_NE, se_NE
 
-    def _near_cells(self, x_ND: Floats, search: _Search, inverted: Inverted) -> tuple[Floats, Floats]:
-        """As `_near`, from the rows of the nearest cells."""
-        mean_NE, se_NE = np.empty((2, len(x_ND), len(self.mean_E_)))
-        coarse = inverted.x_MD.shape[1]
-        for n, x_D in enumerate(x_ND):
-            found = inverted.near(x_D[:coarse], RERANKED * self.k, PROBES)
-            for group, place_N in zip(search.groups, search.places, strict=True):
-                near_K = found if place_N is None else found[place_N[found] >= 0]
-                if len(near_K) < self.k:
-                    rows_M = np.arange(len(self.x_ND_)) if group.rows_M is None else group.rows_M
-                    near_K = rows_M[_largest((search.coarse_NC[rows_M] @ x_D[:coarse])[None], RERANKED * self.k)[0]]
-                similar_K = self.x_ND_.take(near_K, axis=0) @ x_D
-                best_K = _largest(similar_K[None], self.k)
-                rows_1K = (near_K if place_N is None else place_N[near_K])[best_K]
-                mean_1G, se_1G = self._pool(group, rows_1K, self._weigh(similar_K[best_K]))
-                mean_NE[n, group.columns_G], se_NE[n, group.columns_G] = mean_1G[0], se_1G[0]
-        return mean_NE, se_NE
+    def _from_all(
+        self, search: _Search, group: Group, similar_N: Floats, x_D: Floats
+    ) -> tuple[NDArray[np.intp], Floats]:
+        """The k nearest of a group's rows, and how similar they are; `similar_N` is the first pass over the log."""
+        similar_M = similar_N if group.rows_M is None else similar_N.take(group.rows_M)
+        if search.columns == len(x_D):
+            best_K = _largest(similar_M, self.k)
+            return best_K, similar_M.take(best_K)
+        near_P = _largest(similar_M, RERANKED * self.k)
+        rows_P = near_P if group.rows_M is None else group.rows_M.take(near_P)
+        similar_P = self.x_ND_[:, search.columns :][rows_P] @ x_D[search.columns :]
+        similar_P += similar_M.take(near_P)
+        best_K = _largest(similar_P, self.k)
+        return near_P.take(best_K), similar_P.take(best_K)
 
-    def _weigh(self, similar_NK: Floats) -> Floats:
+    def _from_cells(self, search: _Search, group: Group, x_D: Floats) -> tuple[NDArray[np.intp], Floats]:
+        """As `_from_all`, from the rows of the nearest cells, unless those hold too few."""
+        assert search.inverted is not None
+        start_C = x_D[: search.columns]
+        rows_P = search.inverted.near(start_C, RERANKED * self.k, PROBES)
+        if group.place_N is not None:
+            rows_P = rows_P[group.place_N[rows_P] >= 0]
+        if len(rows_P) < self.k:
+            rows_M = np.arange(len(self.x_ND_)) if group.rows_M is None else group.rows_M
+            rows_P = rows_M[_largest(search.coarse_NC[rows_M] @ start_C, RERANKED * self.k)]
+        similar_P = self.x_ND_.take(rows_P, axis=0) @ x_D
+        best_K = _largest(similar_P, self.k)
+        rows_K = rows_P.take(best_K)
+        return rows_K if group.place_N is None else group.place_N.take(rows_K), similar_P.take(best_K)
+
+    def _weigh(self, similar_K: Floats) -> Floats:
         if self.weights == "uniform":
-            return np.ones_like(similar_NK)
-        return np.asarray(similar_NK - similar_NK.min(axis=1, keepdims=True) + 1e-3)
+            return np.ones_like(similar_K)
+        return np.asarray(similar_K - similar_K.min() + 1e-3)
 
-    def _pool(self, group: Group, near_NK: NDArray[np.intp], weights_NK: Floats) -> tuple[Floats, Floats]:
-        # weighted sums of 1, the score and its square, in one product
-        sums_NF = np.matmul(weights_NK[:, None, :], group.sums_MF[near_NK])[:, 0].astype(np.float64)
-        squares_NG = np.matmul((weights_NK**2)[:, None, :], group.squares_MG[near_NK])[:, 0].astype(np.float64)
-        width = len(group.columns_G)
-        total_NG = sums_NF[:, :width]
-        raw_NG, spread_NG = sums_NF[:, width : 2 * width] / total_NG, sums_NF[:, 2 * width :] / total_NG
-        spread_NG = spread_NG - raw_NG**2
-        effective_NG = total_NG**2 / squares_NG
-        overall_G, prior = self.mean_E_[group.columns_G], self.prior
-        mean_NG = (effective_NG * raw_NG + prior * overall_G) / (effective_NG + prior)
-        extra = max(prior, 1.0)
-        variance_NG = effective_NG * np.maximum(spread_NG, 0.0) + extra * self.spread_E_[group.columns_G]
+    def _pool(self, group: Group, sums_N4G: Floats) -> tuple[Floats, Floats]:
+        total_NG, scored_NG, squared_NG, square_NG = sums_N4G.swapaxes(0, 1)
+        raw_NG = scored_NG / total_NG
+        spread_NG = np.maximum(squared_NG / total_NG - raw_NG * raw_NG, 0.0)
+        effective_NG = total_NG * total_NG / square_NG
+        prior, extra = self.prior, max(self.prior, 1.0)
+        mean_NG = (effective_NG * raw_NG + prior * group.overall_G) / (effective_NG + prior)
+        variance_NG = effective_NG * spread_NG + extra * group.spread_G
         return mean_NG, np.sqrt(variance_NG / (effective_NG + extra) / (effective_NG + prior))
 
     def _search(self) -> _Search:
@@ -154,15 +152,27 @@ class KNN(Estimator):
         return cached
 
     def _prepare(self) -> _Search:
-        groups = _group(self.scores_NE_, self.weights_NE_)
-        coarse_NC = self.x_ND_[:, :COARSE]
         center_CD = getattr(self, "center_CD_", None)
+        groups = self._groups(placed=center_CD is not None)
+        coarse_NC = self.x_ND_[:, :COARSE]
         if center_CD is not None:
-            inverted = Inverted.of(coarse_NC, center_CD, self.cell_N_)
-            places = [_places(group, len(self.x_ND_)) for group in groups]
-            return _Search(self.scores_NE_, coarse_NC, groups, inverted, places)
+            return _Search(self.scores_NE_, coarse_NC, groups, Inverted.of(coarse_NC, center_CD, self.cell_N_))
         first_NC = self.x_ND_ if len(self.x_ND_) <= EXACT else np.ascontiguousarray(coarse_NC)
-        return _Search(self.scores_NE_, first_NC, groups, None, [])
+        return _Search(self.scores_NE_, first_NC, groups, None)
+
+    def _groups(self, *, placed: bool) -> list[Group]:
+        patterns_NG, group_E = np.unique(np.isfinite(self.scores_NE_), axis=1, return_inverse=True)
+        groups = []
+        for index, seen_N in enumerate(patterns_NG.T):
+            columns_G, rows_M = np.flatnonzero(group_E == index), np.flatnonzero(seen_N)
+            cell = np.ix_(rows_M, columns_G)
+            scores_MG, weights_MG = self.scores_NE_[cell], self.weights_NE_[cell]
+            sums_MF = np.hstack([weights_MG, weights_MG * scores_MG, weights_MG * scores_MG**2, weights_MG**2])
+            whole = bool(seen_N.all())
+            place_N = None if whole or not placed else np.where(seen_N, np.cumsum(seen_N) - 1, -1)
+            rows = None if whole else rows_M
+            groups.append(Group(columns_G, rows, place_N, sums_MF, self.mean_E_[columns_G], self.spread_E_[columns_G]))
+        return groups
 
     def _add_expert(self, features: FeatureMap, scores_N: Floats) -> None:
         x_ND = self._turned(features)
@@ -189,43 +199,46 @@ class KNN(Estimator):
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """The first principal columns of every logged query, experts that share a search, and the inverted file.
-
-    `places` are, beside an inverted file, each group's place of a row among its own, -1 for a row it lacks.
-    """
+    """The first principal columns of every logged query, experts that share a search, and the inverted file."""
 
     source: Floats
     coarse_NC: Floats
     groups: list[Group]
     inverted: Inverted | None
-    places: list[NDArray[np.intp] | None]
+
+    @property
+    def columns(self) -> int:
+        """How many columns the first pass compares."""
+        return int(self.coarse_NC.shape[1])
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Experts observed on the same M rows (None: all of them).
+    """G experts observed on the same M rows (`rows_M` None: all of them), and the means they are shrunk to.
 
-    `sums_MF` holds the importance weight w, w·score and w·score² of G experts, `squares_MG` w².
+    `sums_MF` holds the importance weight w, w·score, w·score² and w² of every expert: F = 4G. `place_N` is, beside an
+    inverted file, a row's place among the M, -1 for one that is not.
     """
 
     columns_G: NDArray[np.intp]
     rows_M: NDArray[np.intp] | None
+    place_N: NDArray[np.intp] | None
     sums_MF: Floats
-    squares_MG: Floats
+    overall_G: Floats
+    spread_G: Floats
+
+    def sums(self, near_K: NDArray[np.intp], weights_K: Floats) -> Floats:
+        """What `sums_MF` adds up to over K rows of these weights, shape (4, G); w² is weighted by their squares."""
+        taken_KF, experts = self.sums_MF.take(near_K, axis=0), len(self.columns_G)
+        sums_F = weights_K @ taken_KF
+        sums_F[3 * experts :] = (weights_K * weights_K) @ taken_KF[:, 3 * experts :]
+        return np.asarray(sums_F.reshape(4, experts))
 
 
-def _places(group: Group, rows: int) -> NDArray[np.intp] | None:
-    if group.rows_M is None:
-        return None
-    place_N = np.full(rows, -1, dtype=np.intp)
-    place_N[group.rows_M] = np.arange(len(group.rows_M))
-    return place_N
-
-
-def _largest(values_NM: Floats, k: int) -> NDArray[np.intp]:
-    """Columns of the k largest values of each row, in no order."""
-    kept = min(k, values_NM.shape[1])
-    return np.argpartition(values_NM, values_NM.shape[1] - kept, axis=1)[:, values_NM.shape[1] - kept :]
+def _largest(values_M: Floats, k: int) -> NDArray[np.intp]:
+    """Places of the k largest values, in no order."""
+    first = len(values_M) - min(k, len(values_M))
+    return np.argpartition(values_M, first)[first:]
 
 
 def _principal(x_ND: Floats) -> Floats:
@@ -233,17 +246,3 @@ def _principal(x_ND: Floats) -> Floats:
     x_ND = x_ND[:: max(1, len(x_ND) // INDEXED)]
     _, basis_DD = np.linalg.eigh(x_ND.T.astype(np.float64) @ x_ND)
     return np.ascontiguousarray(basis_DD[:, ::-1], dtype=np.float32)
-
-
-def _group(scores_NE: Floats, weights_NE: Floats) -> list[Group]:
-    patterns_NG, group_E = np.unique(np.isfinite(scores_NE), axis=1, return_inverse=True)
-    groups = []
-    for index, seen_N in enumerate(patterns_NG.T):
-        columns_G = np.flatnonzero(group_E == index)
-        rows_M = np.flatnonzero(seen_N)
-        cell = np.ix_(rows_M, columns_G)
-        whole = None if seen_N.all() else rows_M
-        scores_MG, weights_MG = scores_NE[cell], weights_NE[cell]
-        sums_MF = np.hstack([weights_MG, weights_MG * scores_MG, weights_MG * scores_MG**2])
-        groups.append(Group(columns_G, whole, sums_MF, weights_MG**2))
-    return groups

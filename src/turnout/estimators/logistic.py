@@ -54,8 +54,8 @@ class Logistic(LinearModel):
         return np.asarray(np.log(clipped_E / (1 - clipped_E)))
 
     def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
-        predictor_NE, leverage_NE = self._linear(features)
-        return sigmoid(predictor_NE), np.sqrt(self.variance_E_ * leverage_NE)
+        predictor_NE, se_NE = self._linear(features)
+        return sigmoid(predictor_NE), se_NE
 
 
 def _curvature(x_NE: Floats) -> Floats:

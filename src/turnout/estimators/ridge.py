@@ -35,5 +35,5 @@ class Ridge(LinearModel):
         return center_E
 
     def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
-        mean_NE, leverage_NE = self._linear(features)
-        return np.minimum(np.maximum(mean_NE, 0.0), 1.0), np.sqrt(self.variance_E_ * leverage_NE)
+        mean_NE, se_NE = self._linear(features)
+        return np.minimum(np.maximum(mean_NE, 0.0), 1.0), se_NE
