@@ -48,8 +48,8 @@ class VectorGate(Gate):
     def _logits(self, x_TD: Tensor, context: RoutingContext) -> Tensor:
         vectors_ED = self.vectors.float()
         if self.score == "standard":
-            x_TD, vectors_ED = F.layer_norm(x_TD, (self.width,)), F.layer_norm(vectors_ED, (self.width,))
-            standard_TE: Tensor = F.linear(x_TD, vectors_ED) / (self.width**0.5 * self.temperature)
+            x_TD, vectors_ED = F.layer_norm(x_TD, x_TD.shape[-1:]), F.layer_norm(vectors_ED, x_TD.shape[-1:])
+            standard_TE: Tensor = F.linear(x_TD, vectors_ED) / (x_TD.shape[-1] ** 0.5 * self.temperature)
             return standard_TE
         if self.score == "cosine":
             x_TD = F.normalize(x_TD, dim=-1)
