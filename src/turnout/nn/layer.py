@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -120,6 +120,10 @@ class OutputOnly(nn.Module):
         """The output alone; the rest stays in `last`."""
         self.last = self.layer(x, self.context)
         return self.last.output
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy or a pickle goes without the last pass, whose tensors belong to a graph."""
+        return {**self.__dict__, "last": None}
 
 
 def losses(model: nn.Module) -> dict[str, Tensor]:

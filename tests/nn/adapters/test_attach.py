@@ -200,6 +200,7 @@ def test_a_plain_loop_trains() -> None:
 
 def test_a_copy_is_its_own() -> None:
     model, layers = small()
+    model(TEXT)
     other = copy.deepcopy(model)
     with routing(other, expert=1):
         other(TEXT)
