@@ -255,12 +255,23 @@ def _problem(made: Any) -> tuple[dict[str, Any], Floats]:
 def _block(name: str, x_N: Floats, random: np.random.Generator) -> Any:
     dense_ND = random.normal(size=(len(x_N), WIDTH)) * 0.3
     dense_ND[:, 0] = x_N
+    if name == "tokens":
+        return _counted(x_N, random)
     if name != "tfidf":
         return dense_ND.astype(np.float32)
     kept_ND = random.uniform(size=dense_ND.shape) < 0.5
     kept_ND[3] = False  # an empty row
     indptr = np.concatenate([[0], np.cumsum(kept_ND.sum(axis=1))]).astype(np.int64)
     return Sparse(indptr, np.nonzero(kept_ND)[1].astype(np.int32), dense_ND[kept_ND].astype(np.float32), WIDTH)
+
+
+def _counted(x_N: Floats, random: np.random.Generator) -> Sparse:
+    """Counts of tokens: the first stands in queries where x is high, the second elsewhere, the others anywhere."""
+    count_ND = random.integers(0, 3, size=(len(x_N), WIDTH))
+    count_ND[:, 0], count_ND[:, 1] = x_N > 0, x_N <= 0
+    at_N, token_Z = np.nonzero(count_ND)
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(at_N, minlength=len(x_N)))]).astype(np.int64)
+    return Sparse(indptr, token_Z.astype(np.int32), count_ND[at_N, token_Z].astype(np.float32), WIDTH)
 
 
 def _far(features: FeatureMap, factor: float = 30.0) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Estimators that torch fits and numpy evaluates: each file trains, and returns arrays."""
