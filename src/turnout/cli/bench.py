@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TABLES = (
     "nine_llm, routellm_mmlu, routellm_gsm8k, local_pool, seven_llm, seven_llm:70_30, seven_llm:families, "
-    "routerbench_subset, alpacaeval, greenserv, clinc150, metatool"
+    "routerbench_subset, alpacaeval, greenserv, clinc150, clinc150:sentence, metatool"
 )
 
 
@@ -30,6 +30,10 @@ def command(
         list[str] | None,
         typer.Option(help="Measure bare estimators by name instead of the router; may be repeated."),
     ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="The router's default stack reads this sentence encoder: all-minilm-l6-v2.")
+    ] = None,
+    wary: Annotated[bool, typer.Option("--wary", help="As `fit --wary`: for kinds of queries not logged.")] = False,
     html: Annotated[
         Path | None,
         typer.Option(help="Also write one page: a league table, then curves, calibration and bars of each."),
@@ -46,11 +50,14 @@ def command(
     from turnout.systems import _bench as measured
 
     folder = datasets.folder(data)
-    names = only.split(",") if only else _present(folder, bare=bool(estimator))
+    names = only.split(",") if only else _present(folder, bare=bool(estimator or encoder or wary))
     if not names:
         raise ConfigError(f"the folder must hold one of {TABLES} (routellm_* in `routellm`); got {str(folder)!r}")
+    if (encoder or wary) and (estimator or set(names) & set(measured.TABLES)):
+        raise ConfigError("--encoder and --wary are the router's: not for --estimator, nor for tables of other systems")
     if html:
         require()
+    methods = _methods(estimator, encoder, wary)
     evaluations: list[Evaluation] = []
     sheets: list[Sheet] = []
     bars: dict[str, Sequence[Bar]] = {}
@@ -61,7 +68,7 @@ def command(
             if name in measured.TABLES:
                 shown, made = measured.run(name, folder, numbers(seeds), tick)
             else:
-                found = benchmark.run(name, folder, _methods(estimator), seeds=numbers(seeds), progress=tick)
+                found = benchmark.run(name, folder, methods, seeds=numbers(seeds), progress=tick)
                 shown, made = found.evaluation, found.bars
         bars[shown.title] = made
         tables[name] = {**shown.to_dict(), "bars": [bar.to_dict() for bar in made]}
@@ -105,10 +112,10 @@ def _present(folder: Path, *, bare: bool) -> list[str]:
     return found if bare else found + measured.present(folder)
 
 
-def _methods(estimators: list[str] | None) -> list[Method]:
+def _methods(estimators: list[str] | None, encoder: str | None, wary: bool) -> list[Method]:
     from turnout import registry
     from turnout.evaluation.methods import Fitted, Recipe
 
     if not estimators:
-        return [Fitted()]
+        return [Fitted(encoder=encoder, wary=wary)]
     return [Recipe(registry.create("estimator", name)) for name in estimators]

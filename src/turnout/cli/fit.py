@@ -35,6 +35,9 @@ def command(
     encoder: Annotated[
         str | None, typer.Option(help="The default stack reads this sentence encoder: all-minilm-l6-v2, or a file.")
     ] = None,
+    wary: Annotated[
+        bool, typer.Option("--wary", help="Keep to the experts' means where a query resembles nothing in the log.")
+    ] = False,
     judged: Annotated[
         float | None, typer.Option(help="Learn this part, 0–1, from the log's `judge_score` and the rest from `score`.")
     ] = None,
@@ -76,6 +79,7 @@ def command(
         engine,
         estimator=registry.create("estimator", estimator) if estimator else None,
         encoder=encoder,
+        wary=wary,
         regions=int(regions) if regions and regions.isdecimal() else regions,
         smooth=smooth,
         arms=known,
@@ -135,12 +139,14 @@ def _fitted(
     *,
     estimator: Estimator | None,
     encoder: str | None,
+    wary: bool,
     regions: int | str | None,
     smooth: bool,
     **options: Any,
 ) -> Router:
     """The router, by the engine that was asked for."""
     from turnout.errors import ConfigError
+    from turnout.estimators.familiar import Familiar
     from turnout.routers import Router
     from turnout.routers.fitting import default_estimator, sentence_signal
     from turnout.routers.smoothing import smoothed_signals
@@ -150,11 +156,12 @@ def _fitted(
         raise ConfigError("--encoder is for the default estimator of --engine local")
     if engine == "local":
         made = estimator or default_estimator(log, sentences=encoder is not None)
+        made = Familiar(made) if wary else made
         signals = None if encoder is None else sentence_signal(log, encoder)
         signals = smoothed_signals(log, made, fitted=signals) if smooth else signals
         return Router.fit(log, estimator=made, signals=signals, regions=regions, **options)
-    if smooth or regions is not None:
-        raise ConfigError(f"--smooth and --regions go with --engine local, got --engine {engine}")
+    if smooth or wary or regions is not None:
+        raise ConfigError(f"--smooth, --wary and --regions go with --engine local, got --engine {engine}")
     return fit_by_chunks(log, estimator=estimator, engine=engine, **options)
 
 

@@ -128,25 +128,29 @@ def _costs(log: OutcomeLog, table: Table, train_I: Index) -> Floats | None:
 class Fitted:
     """The product: `Router.fit` on the training side, with calibration, policy, costs and guard.
 
-    `options` go to `Router.fit`. With an `encoder` the default stack reads that sentence encoder.
+    `options` go to `Router.fit`. With an `encoder` the default stack reads that sentence encoder; a `wary` one keeps
+    to the experts' means where a query resembles nothing logged.
     """
 
     name: str = "router"
     note: str = "fitted on the training side, guard included"
     options: Mapping[str, Any] = field(default_factory=dict)
     encoder: str | None = None
+    wary: bool = False
 
     def __call__(self, log: OutcomeLog, train_I: Index, test_I: Index, seed: int) -> Estimates:
+        from turnout.estimators.familiar import Familiar
         from turnout.routers import Router
         from turnout.routers.evidence import prompt_sizes
         from turnout.routers.fitting import default_estimator, sentence_signal
 
         train, test = log.select(train_I), log.select(test_I)
         held: list[Floats] = []
-        options = dict(self.options)
+        made = default_estimator(train, sentences=self.encoder is not None)
+        options: dict[str, Any] = {"estimator": Familiar(made) if self.wary else made}
         if self.encoder is not None:
-            made = {"estimator": default_estimator(train, sentences=True)}
-            options = {**made, "signals": sentence_signal(train, self.encoder), **options}
+            options["signals"] = sentence_signal(train, self.encoder)
+        options.update(self.options)
         router = Router.fit(train, seed=seed, watch=lambda found: held.append(found.quality_NE), **options)
         quality_NE, _, cost_NE = router.predict(test)
         if not held or len(held[0]) != len(train):

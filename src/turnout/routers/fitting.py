@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from turnout import __version__, registry
 from turnout.errors import LogError, UnknownNameError
 from turnout.estimators.base import Estimator
-from turnout.estimators.stack import MEMBERS, SENTENCES, Stack
+from turnout.estimators.stack import MEMBERS, SENTENCES
 from turnout.policies.base import Policy
 from turnout.prices import CostModel
 from turnout.routers.calibration import Calibration
-from turnout.routers.crossfit import CrossFit, cross_fit, replay
+from turnout.routers.crossfit import CrossFit, cross_fit, replay, stack_of
 from turnout.routers.evidence import Evidence, Values
 from turnout.routers.guard import Guard, best_single, judge, paired_gain, price_of_quality, proven
 from turnout.routers.regions import Regions
@@ -56,8 +56,9 @@ def fit_decisions(
     found = cross_fit(estimator, evidence, folds, seed) if known is None else known
     if found is None:
         return _without_evidence(evidence, policy, cost_NE, guard, baseline)
-    if isinstance(estimator, Stack) and found.weights is not None:
-        estimator.weights = found.weights
+    stack = stack_of(estimator)
+    if stack is not None and found.weights is not None:
+        stack.weights = found.weights
     if watch is not None:
         watch(found)
     policy.fit(found.quality_NE, cost_NE)
