@@ -41,7 +41,7 @@ def test_smollm2_answers_and_trains() -> None:
     asked = tokenizer("The capital of France is", return_tensors="pt")
     answer = model.generate(**asked, max_new_tokens=2, do_sample=False)
     assert "Paris" in tokenizer.decode(answer[0])
-    assert not model.is_quantized
+    assert not getattr(model, "is_quantized", False)
     assert sum(p.numel() for p in model.parameters()) == 134_515_008
     assert all(p.dtype == torch.float32 for p in model.parameters())
     model(**asked, labels=asked["input_ids"]).loss.backward()

@@ -69,6 +69,17 @@ def test_load_is_judged_against_even_routing() -> None:
     assert 0.1 > found.high >= found.control >= found.low > 0
 
 
+def test_drawing_within_groups_keeps_what_the_group_explains() -> None:
+    task_T = torch.arange(512) % 4
+    trace = Trace.of(task_T[:, None] * 2 + torch.randint(2, (512, 1)), 8, task_T=task_T)
+    drawn = resampled(trace, 0, within=task_T)
+    assert torch.equal(drawn.idx_TK // 2, trace.idx_TK // 2)
+    assert not torch.equal(drawn.idx_TK, trace.idx_TK)
+    assert torch.equal(drawn.need("task_T"), task_T)
+    alone = resampled(trace, 0, within=torch.arange(512))
+    assert torch.equal(alone.idx_TK, trace.idx_TK)
+
+
 def test_an_unknown_control_is_named() -> None:
     with pytest.raises(ParameterError, match="marginals, pooled, uniform, got 'none'"):
         controlled(srp, iid(64, 4, 1, 0), against="none")

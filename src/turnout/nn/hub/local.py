@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ def load_local(name: str, *, dtype: torch.dtype = torch.float32) -> tuple[Any, A
     weights are not here, saying how to get them, or where the file cannot be read; UnknownNameError for another name;
     ConfigError without transformers and gguf.
 
-    Limits: the weights carry the file's quantisation error; unpacking takes some seconds and 4 bytes a parameter.
+    Limits: the weights carry the file's quantisation error; reading takes some 20 s of CPU time, most of
+    it for the vocabulary, and 4 bytes a parameter.
     """
     from turnout import models
 
@@ -78,7 +80,8 @@ def _quiet() -> Iterator[None]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        yield
+        with redirect_stderr(io.StringIO()):  # the bar over a file's tensors cannot be turned off otherwise
+            yield
     finally:
         logging.set_verbosity(level)
         if bars:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from turnout.errors import ParameterError
-from turnout.nn.statistics.trace import Trace
+from turnout.nn.statistics.trace import Trace, renumbered
 
 
 class Controlled(NamedTuple):
@@ -58,9 +58,21 @@ def controlled(
     return Controlled(value, sum(controls) / len(controls), min(controls), max(controls))
 
 
-def resampled(trace: Trace, seed: int) -> Trace:
-    """The trace with each token's choice drawn again, with replacement, from all tokens' choices."""
-    return _marginals([trace], _generator(seed))[0]
+def resampled(trace: Trace, seed: int, within: Tensor | None = None) -> Trace:
+    """The trace with each token's choice drawn again, with replacement, from all tokens' choices.
+
+    `within` [T] numbers groups of tokens: choices are then drawn from a token's own group, which keeps what the group
+    (a task, a token id) explains and breaks all else.
+    """
+    if within is None:
+        return _marginals([trace], _generator(seed))[0]
+    generator = _generator(seed)
+    group_T = renumbered(within)
+    member_T = group_T.argsort(stable=True)
+    size_G = group_T.bincount()
+    first_T, size_T = (size_G.cumsum(0) - size_G)[group_T], size_G[group_T]
+    pick_T = member_T[first_T + (torch.rand(trace.tokens, generator=generator) * size_T).long()]
+    return _picked(trace, trace, pick_T)
 
 
 def _generator(seed: int) -> torch.Generator:
@@ -94,7 +106,10 @@ def _widened(trace: Trace, slots: int) -> Trace:
 
 
 def _drawn(trace: Trace, source: Trace, generator: torch.Generator) -> Trace:
-    pick_T = torch.randint(max(source.tokens, 1), (trace.tokens,), generator=generator)
+    return _picked(trace, source, torch.randint(max(source.tokens, 1), (trace.tokens,), generator=generator))
+
+
+def _picked(trace: Trace, source: Trace, pick_T: Tensor) -> Trace:
     entropy_T = None if source.entropy_T is None else source.entropy_T[pick_T]
     return replace(trace, idx_TK=source.idx_TK[pick_T], weights_TK=source.weights_TK[pick_T], entropy_T=entropy_T)
 
