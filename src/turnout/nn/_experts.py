@@ -6,6 +6,7 @@ from torch import Tensor
 
 from turnout.errors import RoutingError
 from turnout.nn.base import Experts, Gate
+from turnout.nn.experts.expert_pool import ExpertPool
 
 
 def encoder(pool: Experts, who: str) -> Tensor:
@@ -16,6 +17,9 @@ def encoder(pool: Experts, who: str) -> Tensor:
     plain = getattr(pool, "up_proj", None)
     if isinstance(plain, Tensor):
         return plain
+    if isinstance(pool, ExpertPool):
+        whole = encoder(pool.store, who)
+        return whole if pool.offered == tuple(range(pool.store.experts)) else whole[list(pool.offered)]
     raise RoutingError(f"{who} reads `up_proj` or `gate_up_proj` of the experts, {type(pool).__name__} has neither")
 
 

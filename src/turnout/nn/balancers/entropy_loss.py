@@ -10,13 +10,14 @@ from torch import Tensor
 
 from turnout.base import Number, OneOf
 from turnout.nn._entropy import tsallis
+from turnout.nn._steady import Steady
 from turnout.nn.balancers._parts import mean, probabilities
 from turnout.nn.base import Balancer, Routing, recomputing
 
 __all__ = ["EntropyLoss"]
 
 
-class EntropyLoss(Balancer):
+class EntropyLoss(Steady, Balancer):
     """sign · w · S_q(p): the Shannon (index 1) or Tsallis entropy of the gate's scores; padding left out.
 
     `of="token"` is the mean over tokens of S(p): sign +1 makes each token's gate peaked, −1 flat. `of="mean"` is the
@@ -35,6 +36,7 @@ class EntropyLoss(Balancer):
     1.386
     """
 
+    steady: ClassVar = ("level", "sums")
     rules: ClassVar = {
         "coefficient": Number(0),
         "index": Number(0),

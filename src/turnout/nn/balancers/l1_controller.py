@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from turnout.base import Number
+from turnout.nn._steady import Steady
 from turnout.nn.balancers._parts import over_replicas, real
 from turnout.nn.base import Balancer, Routing, recomputing
 
 __all__ = ["L1Controller"]
 
 
-class L1Controller(Balancer):
+class L1Controller(Steady, Balancer):
     """λ · mean over tokens of Σ_e relu(z_e), λ ×`factor` or ÷`factor` per optimizer step towards k experts a token.
 
     `update_biases(model)` moves λ: up where tokens fired more than k experts since the last step, down where fewer,
@@ -33,6 +34,7 @@ class L1Controller(Balancer):
     0.12
     """
 
+    steady: ClassVar = ("strength", "fired")
     rules: ClassVar = {"k": Number(0), "start": Number(0), "factor": Number(1)}
 
     def __init__(self, k: float, *, start: float = 1e-8, factor: float = 1.2, balanced: bool = False) -> None:

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, distributed
 
 from turnout.base import Number
+from turnout.nn._steady import Steady
 from turnout.nn.base import Balancer, Routing, recomputing
 
 __all__ = ["LossFreeBias"]
 
 
-class LossFreeBias(Balancer):
+class LossFreeBias(Steady, Balancer):
     """b ← b + u · sign(mean(c) − c), then centred; `update_biases(model)` moves it once per optimizer step.
 
     Counts c gather over every training forward since the last step (gradient accumulation), not in evaluation, not
@@ -30,6 +31,7 @@ class LossFreeBias(Balancer):
     (True, 0)
     """
 
+    steady: ClassVar = ("bias",)
     rules: ClassVar = {"experts": Number(1, integer=True), "rate": Number(0)}
 
     def __init__(self, experts: int, rate: float = 1e-3) -> None:

@@ -51,9 +51,10 @@ class CrossAttention(Combiner):
     ) -> Tensor:
         """[T, D]."""
         outputs_TKM = dispatcher(x_TD, plan, experts).by_token()
-        query_TH1C = self.query(x_TD).view(plan.tokens, self.heads, 1, -1)
+        channels = self.query.out_features // self.heads
+        query_TH1C = self.query(x_TD).view(plan.tokens, self.heads, 1, channels)
         key_THKC, value_THKC = (
-            made(outputs_TKM).view(plan.tokens, plan.k, self.heads, -1).transpose(1, 2)
+            made(outputs_TKM).view(plan.tokens, plan.k, self.heads, channels).transpose(1, 2)
             for made in (self.key, self.value)
         )
         prior_TK = plan.weights_TK.clamp_min(1e-9).log().masked_fill(~plan.held_TK, float("-inf"))
@@ -62,5 +63,5 @@ class CrossAttention(Combiner):
         made_TH1C = nn.functional.scaled_dot_product_attention(
             query_TH1C, key_THKC, value_THKC, attn_mask=prior_TK[:, None, None, :]
         )
-        y_TD: Tensor = self.out(made_TH1C.reshape(plan.tokens, -1))
+        y_TD: Tensor = self.out(made_TH1C.reshape(plan.tokens, self.heads * channels))
         return torch.where(alone_T[:, None], 0, y_TD)

@@ -30,6 +30,7 @@ class Slices(FFN):
     """
 
     def __init__(self, experts: int, width: int, hidden: int, *, activation: str = "silu", gated: bool = True) -> None:
+        self.require(experts=experts, hidden=hidden)
         if hidden % experts:
             raise RoutingError(f"Slices: experts must divide the hidden units, got {experts} of {hidden}")
         super().__init__(experts, width, hidden // experts, activation=activation, gated=gated)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -57,20 +56,22 @@ class ConfidenceGate(Gate):
         super().__init__()
         self.require(weak=weak, experts=experts, dispersion=dispersion, hidden=hidden)
         self.experts, self.dispersion, self.detach = experts, dispersion, detach
-        self._weak: tuple[Callable[[Tensor], Tensor]] = (weak,)
+        self._weak = (weak,)
         self.rising = _Rising(hidden) if learned else None
 
     def confidence(self, x_TD: Tensor) -> Tensor:
         """C [T] in (0, 1)."""
-        scores_TC = self._weak[0](x_TD)
+        held = next(self._weak[0].parameters(), x_TD)
+        scores_TC = self._weak[0](x_TD.to(held.dtype))
         p_TC = (scores_TC.detach() if self.detach else scores_TC).float().softmax(-1)
         classes = p_TC.shape[-1]
         if self.dispersion == "variance":
-            spread_T = p_TC.var(-1, unbiased=False) * classes**2 / max(classes - 1, 1)
+            spread_T = (p_TC - 1 / classes).square().sum(-1) * classes / max(classes - 1, 1)
         else:
             entropy_T = -(p_TC * p_TC.clamp_min(1e-12).log()).sum(-1)
             spread_T = 1 - entropy_T / math.log(max(classes, 2))
-        return spread_T if self.rising is None else self.rising(spread_T)
+        sure_T: Tensor = spread_T if self.rising is None else self.rising(spread_T)
+        return sure_T
 
     def _logits(self, x_TD: Tensor, context: RoutingContext) -> Tensor:
         sure_T1 = self.confidence(x_TD)[:, None].clamp(1e-6, 1 - 1e-6)

@@ -11,13 +11,14 @@ from torch.nn import functional as F
 
 from turnout.base import Number
 from turnout.errors import ParameterError, RoutingError
+from turnout.nn._steady import Steady
 from turnout.nn.base import Gate, recomputing
 from turnout.nn.plan import Plan, RoutingContext
 
 __all__ = ["ProductKeyGate"]
 
 
-class ProductKeyGate(Gate):
+class ProductKeyGate(Steady, Gate):
     """logits[t, i·√E + j] = log softmax(a)[t, i] + log softmax(b)[t, j]: [T, D] → [T, E]; E must be a square.
 
     Each axis is a linear map to √E, normalised over tokens without affine (`norm`; padding does not count, running
@@ -36,6 +37,7 @@ class ProductKeyGate(Gate):
     True
     """
 
+    steady: ClassVar = ("running_mean", "running_var")
     rules: ClassVar = {
         "width": Number(1, integer=True),
         "experts": Number(1, integer=True),

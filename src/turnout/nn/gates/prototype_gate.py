@@ -10,6 +10,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from turnout.base import Number, OneOf
+from turnout.nn._steady import Steady
 from turnout.nn.base import Gate, recomputing
 from turnout.nn.plan import RoutingContext
 
@@ -18,7 +19,7 @@ __all__ = ["PrototypeGate"]
 SHARPEST = 100.0
 
 
-class PrototypeGate(Gate):
+class PrototypeGate(Steady, Gate):
     """logits = cos(x, prototype_e) / temperature: [T, D] → [T, E].
 
     `projection` first maps x to that many dimensions; `learned_temperature` trains 1/temperature, capped at 100.
@@ -41,6 +42,7 @@ class PrototypeGate(Gate):
     (True, [0.894, 0.0, 0.447, 0.0])
     """
 
+    steady: ClassVar = ("prototypes", "sums_ED", "counts_E")
     rules: ClassVar = {
         "width": Number(1, integer=True),
         "experts": Number(1, integer=True),

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from turnout.base import Number
+from turnout.nn._steady import Steady
 from turnout.nn.base import Gate
 from turnout.nn.plan import RoutingContext
 
 __all__ = ["RandomProjectionGate"]
 
 
-class RandomProjectionGate(Gate):
+class RandomProjectionGate(Steady, Gate):
     """logits = |A x| with a frozen A [E, D] of ⌈density·D⌉ Gaussian entries a row, 0 elsewhere: [T, D] → [T, E].
 
     Entries have standard deviation `std` (None: 1/E). `signed` leaves out the absolute value. A is a buffer drawn
@@ -29,6 +30,7 @@ class RandomProjectionGate(Gate):
     ([4, 4, 4, 4], 0)
     """
 
+    steady: ClassVar = ("matrix_ED",)
     rules: ClassVar = {
         "width": Number(1, integer=True),
         "experts": Number(1, integer=True),

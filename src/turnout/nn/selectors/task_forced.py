@@ -13,6 +13,7 @@ from turnout.base import Number
 from turnout.errors import ParameterError, RoutingError
 from turnout.nn.base import Selector
 from turnout.nn.plan import Plan, RoutingContext
+from turnout.nn.selectors._parts import normalized, taken
 from turnout.nn.selectors.top_k import TopK
 
 __all__ = ["TaskForced"]
@@ -55,8 +56,8 @@ class TaskForced(Selector):
         silenced_T = logits_TE.gather(1, own_T[:, None])[:, 0] == float("-inf")
         last_T = torch.where(seated_T | silenced_T, plan.idx_TK[:, -1], own_T)
         idx_TK = torch.cat([plan.idx_TK[:, :-1], last_T[:, None]], 1)
-        weights_TK = plan.scores_TE.gather(1, idx_TK)
-        return replace(plan, idx_TK=idx_TK, weights_TK=weights_TK / weights_TK.sum(1, keepdim=True).clamp_min(1e-9))
+        weights_TK = taken(plan.scores_TE, idx_TK, plan.full)
+        return replace(plan, idx_TK=idx_TK, weights_TK=normalized(weights_TK))
 
     def _check(self, task_T: Tensor, logits_TE: Tensor) -> None:
         if task_T.shape != logits_TE.shape[:1]:

@@ -9,6 +9,7 @@ from torch import Tensor, distributed
 
 from turnout.base import Number, OneOf
 from turnout.errors import ParameterError
+from turnout.nn._steady import Steady
 from turnout.nn.base import Selector, recomputing
 from turnout.nn.plan import Plan, RoutingContext
 from turnout.nn.selectors._parts import SCORES, check_k, normalized, scores_of
@@ -16,7 +17,7 @@ from turnout.nn.selectors._parts import SCORES, check_k, normalized, scores_of
 __all__ = ["Threshold"]
 
 
-class Threshold(Selector):
+class Threshold(Steady, Selector):
     """Every expert whose score passes a threshold: [T, E] → [T, K], K as needed.
 
     Give `threshold` itself, or `k`: then the threshold is the quantile of the scores of a batch that lets k experts a
@@ -36,6 +37,7 @@ class Threshold(Selector):
     (2.0, 1)
     """
 
+    steady: ClassVar = ("level", "seen")
     rules: ClassVar = {
         "threshold": Number(optional=True),
         "k": Number(0, optional=True),

@@ -1,0 +1,30 @@
+"""Buffers that stay in float32 when a model goes to half precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+
+
+class Steady(nn.Module):
+    """A mixin: the buffers named in `steady` keep float32 under `.half()`, `.bfloat16()` and `.to(dtype)`.
+
+    A bias that moves by 1e-3 is lost in bfloat16 as soon as it is above 0.25.
+
+    >>> from turnout.nn import LossFreeBias
+    >>> LossFreeBias(4).bfloat16().bias_E.dtype
+    torch.float32
+    """
+
+    steady: ClassVar[tuple[str, ...]] = ()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        kept: dict[str, Any] = {name: self._buffers[name] for name in self.steady if name in self._buffers}
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, value in kept.items():
+            moved = self._buffers[name]
+            if moved is not None and moved.dtype != value.dtype:
+                self._buffers[name] = value.to(moved.device)
+        return self
