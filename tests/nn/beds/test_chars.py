@@ -105,6 +105,13 @@ def test_baselines_have_equal_active_parameters() -> None:
 
 def test_a_baseline_is_trained_once(bed: chars.Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chars, "_cached", {})
-    first = chars.baseline(bed, "dense", 0, steps=2)
-    assert chars.baseline(bed, "dense", 0, steps=2) is first
-    assert chars.baseline(bed, "dense", 1, steps=2) is not first
+    monkeypatch.setattr(chars, "STEPS", 2)
+    first = chars.baseline(bed, "dense", 0)
+    assert chars.baseline(bed, "dense", 0) is first
+    assert chars.baseline(bed, "dense", 1) is not first
+
+
+def test_corruption_changes_the_share_it_says() -> None:
+    ids_BS = torch.arange(10_000).view(100, 100)
+    changed = (chars.corrupted(ids_BS, 0.05) != ids_BS).float().mean()
+    assert float(changed) == pytest.approx(0.05, abs=0.01)
