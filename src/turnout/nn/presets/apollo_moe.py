@@ -51,8 +51,8 @@ def _measure(system: System, run: Run) -> Figures:
         against="dense",
         table="characters of eight ciphers",
         protocol=f"a dense model of two layers that knows text and ciphers, upcycled to {EXPERTS} experts, {CHOSEN} "
-        f"active, trained on eight ciphers for {STEPS} steps; nats per character on these and on four ciphers that are two of "
-        "them in a row; hidden units a token over both layers; bits that an expert tells about the cipher",
+        f"active, trained on eight ciphers for {STEPS} steps; nats per character on these and on four ciphers that are "
+        "two of them in a row; hidden units a token over both layers; bits that an expert tells about the cipher",
     )
 
 
@@ -89,7 +89,7 @@ def _trained(
         context = RoutingContext(step=number, task_T=task_B.repeat_interleave(languages.context))
         passed = model(ids_BS[:, :-1], context)
         loss: Tensor = F.cross_entropy(passed.logits.flatten(0, 1), ids_BS[:, 1:].flatten())
-        return loss + sum(passed.losses.values())
+        return sum(passed.losses.values(), loss)
 
     ciphers.fit(model, step, steps=STEPS, rate=RATE)
     known, traces = _read(model, *languages.validation(), known=True)
