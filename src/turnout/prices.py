@@ -109,8 +109,10 @@ class CostModel:
         """Expected US dollars per request, shape (N, E)."""
         fixed_E, per_token_E, per_answer_E = self._rates
         size_N1 = np.asarray(size_N, dtype=np.float64)[:, None]
-        before_NE: Array = fixed_E + per_token_E * size_N1
-        return before_NE + per_answer_E * self._answers(size_N1, max_tokens_N)
+        cost_NE = self._answers(size_N1, max_tokens_N)
+        cost_NE *= per_answer_E
+        cost_NE += fixed_E + per_token_E * size_N1
+        return cost_NE
 
     def reprice(self, expert: str, price: Price) -> CostModel:
         """The same token predictions at another price; the other experts' costs do not change."""
@@ -174,8 +176,11 @@ class CostModel:
 
     def _answers(self, size_N1: Array, max_tokens_N: Array | None) -> Array:
         level_E, slope_E, longest_E = self._lengths
-        answer_NE = np.expm1(level_E + slope_E * np.log1p(size_N1))
-        answer_NE = np.minimum(np.maximum(answer_NE, 0.0), longest_E)
+        answer_NE: Array = slope_E * np.log1p(size_N1)
+        answer_NE += level_E
+        np.expm1(answer_NE, out=answer_NE)
+        np.maximum(answer_NE, 0.0, out=answer_NE)
+        np.minimum(answer_NE, longest_E, out=answer_NE)
         return answer_NE if max_tokens_N is None else np.minimum(answer_NE, max_tokens_N[:, None])
 
     @cached_property

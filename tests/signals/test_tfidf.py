@@ -109,3 +109,9 @@ def test_transform_needs_fit() -> None:
 def test_bad_parameters_are_named(params: dict[str, object]) -> None:
     with pytest.raises(ParameterError, match=next(iter(params))):
         Tfidf(**params).fit(TEXTS)  # type: ignore[arg-type]
+
+
+def test_a_text_of_one_ngram_over_and_over() -> None:
+    fitted = Tfidf(words=(1, 1), chars=(1, 2), min_df=1).fit(TEXTS)
+    for text in ("i " * 3000, "a" * 5000, "\u0130" * 5000):
+        assert np.isfinite(fitted.transform([text]).data).all()

@@ -32,7 +32,7 @@ class Ensemble(Estimator):
         for member in self.members:
             member.check()
 
-    def _shares(self) -> Sequence[float]:
+    def _shares(self) -> Floats | Sequence[float]:
         """The weights of `members_`, >= 0 and summing to one."""
         raise NotImplementedError
 
@@ -44,7 +44,7 @@ class Ensemble(Estimator):
     def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
         said = [part_NE for member in self.members_ for part_NE in member.predict(features)]
         together = np.concatenate(said, dtype=np.float64)
-        return pooled(np.array(self._shares()), together.reshape(len(self.members_), 2, *said[0].shape))
+        return pooled(np.asarray(self._shares()), together.reshape(len(self.members_), 2, *said[0].shape))
 
     def _add_expert(self, features: FeatureMap, scores_N: Floats) -> None:
         for member in self.members_:

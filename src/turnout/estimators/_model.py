@@ -120,8 +120,8 @@ class LinearModel(Estimator):
     def _linear(self, features: FeatureMap) -> tuple[Floats, Floats]:
         """The linear predictor and its standard error, both (N, E), float64.
 
-        The error's square is the noise times the leverage, `x (X'X + penalty)^-1 x`, which is exact along the first K principal
-        directions, and at the mean variance of the others beyond them.
+        The error's square is the noise times the leverage, `x (X'X + penalty)^-1 x`, which is exact along the first K
+        principal directions, and at the mean variance of the others beyond them.
         """
         fast, experts = self._prepared(), len(self.intercept_E_)
         away_ND = side_by_side(features, fast.dense, len(features[self.on[0]])) - fast.mean_D

@@ -81,9 +81,10 @@ class Prototypes(Estimator):
 
     def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
         fast = self._prepared()
-        closeness_NK = dense(features[self.signal], self.signal) @ fast.centers_DK - fast.half_K
+        closeness_NK = dense(features[self.signal], self.signal) @ fast.centers_DK
+        closeness_NK -= fast.half_K
         cell_NL = closeness_NK.take(fast.places_LW, axis=1).argmax(axis=2) + fast.places_LW[:, 0]
-        both_NF = fast.share_KF.take(cell_NL, axis=0).sum(axis=1)
+        both_NF = np.add.reduce(fast.share_KF.take(cell_NL, axis=0), axis=1)
         experts = both_NF.shape[1] // 2
         return both_NF[:, :experts], both_NF[:, experts:]
 

@@ -89,12 +89,10 @@ class Stack(Ensemble):
         if self.weights is not None and len(self.weights) != len(self.members):
             raise ParameterError(f"Stack: `weights` must be one per member, {len(self.members)}, got {self.weights!r}")
 
-    def _shares(self) -> list[float]:
+    def _shares(self) -> Floats:
         weight_M = self.weight_M_
-        if len(self.members_) < len(weight_M):  # members without weight were not kept
-            weight_M = weight_M[weight_M > 0]
-        shares: list[float] = weight_M.tolist()
-        return shares
+        # members without weight were not kept
+        return weight_M if len(self.members_) == len(weight_M) else weight_M[weight_M > 0]
 
     def learn(self, held_MNE: Floats, scores_NE: Floats, weights_NE: Floats) -> Floats:
         """The members' weights, shape (M,), from what they say about queries that they never saw.

@@ -6,8 +6,7 @@ Shape letters: N requests, X the router's experts followed by the pool's newcome
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +26,7 @@ _MANY = 64  # arms from which numpy sorts faster
 _UNKNOWN_SE = 0.5  # the largest standard deviation that a score in [0, 1] can have
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     """Estimates for one request, over the pool's arms; `objective` decides."""
 
     quality: tuple[float, ...]
@@ -128,7 +126,7 @@ class Bound:
         return decisions
 
     def _rows(self, features: Mapping[str, Features], requests: Sequence[Request]) -> list[_Row]:
-        size_N = np.array([float(request.prompt_tokens) for request in requests])
+        size_N = np.array([request.prompt_tokens for request in requests], dtype=np.float64)
         limits = [request.max_tokens for request in requests]
         cap_N = None if not any(limits) else np.array([np.inf if limit is None else float(limit) for limit in limits])
         cost_NX = self._costs.predict(size_N, cap_N)

@@ -29,6 +29,9 @@ _WORDS = re.compile(r"\w\w+").findall  # finds what scikit-learn's default patte
 _BELOW, _ABOVE = (np.int32(column).tobytes() for column in (-1, 2**31 - 1))  # no column's
 _NO_COLUMNS, _NOTHING = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
 
+_MOST = 8192  # more than any n-gram can occur in the 2,001 characters that are read
+_DAMPED = np.concatenate([[0.0], 1.0 + np.log(np.arange(1.0, _MOST))]).astype(np.float32)  # 1 + ln(count), by count
+
 Span: TypeAlias = tuple[int, int]
 Row: TypeAlias = tuple[NDArray[np.int32], NDArray[np.float32]]
 Part: TypeAlias = tuple[bytes, list[str]]
@@ -144,7 +147,7 @@ class _Scorer:
         self.word_columns = {tuple(term.split(" ")): column for term, column in zip(words, packed, strict=False)}
         self.char_columns = dict(zip(chars, packed[len(words) :], strict=True))
         self.idf = np.concatenate([signal.word_idf_, signal.char_idf_])
-        self.columns, self.first_char = len(self.idf), len(words)
+        self.columns, self.first_char = len(self.idf), np.int32(len(words))  # typed as the columns that it is sought in
         self.length = 0.5**0.5 if self.word_span[0] and self.char_span[0] else 1.0
         self.remembered: dict[str, Part] = {}
 
@@ -155,8 +158,7 @@ class _Scorer:
         found.sort()
         last = (found[1:] != found[:-1]).nonzero()[0]  # where each column ends, the one below all at 0
         columns = found.take(last[1:])
-        values = np.log(last[1:] - last[:-1], dtype=np.float32)
-        values += 1.0
+        values = _DAMPED.take(last[1:] - last[:-1])
         values *= self.idf.take(columns)
         cut = columns.searchsorted(self.first_char)
         for block in (values[:cut], values[cut:]):
@@ -167,8 +169,12 @@ class _Scorer:
     def _found(self, text: str) -> list[bytes]:
         """Columns of the known n-grams of a lower-case text, repeated as often as they occur."""
         get, column_of = self.remembered.get, self.word_columns.get
-        parts = [self._cut(unit) if (part := get(unit)) is None else part for unit in _units(text)]
-        columns, words = [columns for columns, _ in parts], [word for _, within in parts for word in within]
+        columns: list[bytes] = []
+        words: list[str] = []
+        for unit in _units(text):
+            found, within = get(unit) or self._cut(unit)
+            columns.append(found)
+            words += within
         for n in range(max(self.word_span[0], 2), self.word_span[1] + 1):
             columns += filter(None, map(column_of, zip(*[words[start:] for start in range(n)], strict=False)))
         return columns
