@@ -16,7 +16,7 @@ LINE = "O Romeo, wherefore art thou?"
     [
         ("upper", "O ROMEO, WHEREFORE ART THOU?"),
         ("rot13", "B Ebzrb, jurersber neg gubh?"),
-        ("reversed", "O ,oemoR erofrehw tra ?uoht"),
+        ("reversed", "O ,oemoR eroferehw tra ?uoht"),
         ("no vowels", " Rm, whrfr rt th?"),
         ("swapped case", "o rOMEO, WHEREFORE ART THOU?"),
         ("digits", "0 R0m30, wh3r3f0r3 4rt th07?"),
@@ -72,7 +72,7 @@ def test_adapters_learn_their_own_task_on_an_untrained_base() -> None:
         with routing(model, expert=task_B):
             return ciphers.loss_of(model, ids_BS).mean()
 
-    found = ciphers.fit(model, step, steps=12)
+    found = ciphers.fit(model, step, steps=8)
     assert found[-1] < found[0]
     assert all(bool(layer.layer.experts.lora_B.any(-1).any(-1).all()) for layer in adapted(model).values())
     ids_BS, task_B = tasks.validation(2)

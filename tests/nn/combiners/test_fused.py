@@ -28,3 +28,15 @@ def test_refuses_experts_that_cannot_be_mixed() -> None:
     layer = RoutedLayer(LinearGate(4, 2), TopK(1), FFN(2, 4, 8), combiner=Fused())
     with pytest.raises(RoutingError, match="FFN does not"):
         layer(torch.randn(3, 4))
+
+
+def test_a_constant_weight_replaces_scores() -> None:
+    torch.manual_seed(0)
+    pool = LoRA(4, 8, rank=2)
+    torch.nn.init.normal_(pool.lora_B)
+    layer = RoutedLayer(LinearGate(8, 4), TopK(2), pool, combiner=Fused(weight=1.0))
+    x = torch.randn(5, 8)
+    routed = layer(x)
+    chosen = routed.plan.chosen_TE
+    expected = sum(chosen[:, e, None] * (x @ pool.delta(e).T) for e in range(4))
+    torch.testing.assert_close(routed.output, expected)
