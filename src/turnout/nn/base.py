@@ -120,12 +120,14 @@ class Segments(ABC):
 class Experts(Part):
     """A pool of E experts of one kind: rows in expert order → outputs. A subclass writes `forward`.
 
-    `stacked` is False where experts are modules of their own, so that no product over all of them exists.
+    `stacked` is False where experts are modules of their own, so that no product over all of them exists; `blocks` is
+    True where `blocked` gives an answer on a CPU.
     """
 
     kind = "experts"
     experts: int
     stacked: bool = True
+    blocks: bool = False
 
     @abstractmethod
     def forward(self, x_ND: Tensor, segments: Segments) -> Tensor:
@@ -134,6 +136,13 @@ class Experts(Part):
     def prepare(self, x_TD: Tensor) -> Tensor:
         """What every token passes once, before its rows are handed out: [T, D] → [T, D']."""
         return x_TD
+
+    def blocked(self, x_TD: Tensor, weight_N: Tensor, token_N: Tensor, sizes: Sequence[int]) -> Tensor | None:
+        """Σ weight · output of the rows, [T, M], made block by block in the cache; None where a kind has no such way.
+
+        Rows are in expert order, `sizes` of each expert; `token_N` and `weight_N` are theirs.
+        """
+        return None
 
     def merged(self, weights_GE: Tensor) -> Experts:
         """A pool of G experts mixed in weight space, one per row of weights. Raises where a kind cannot be mixed."""
@@ -187,11 +196,22 @@ class Dispatcher(Part):
 
     def forward(self, x_TD: Tensor, plan: Plan, experts: Experts) -> Dispatched:
         """Outputs of every (token, expert) of the plan. Raises RoutingError where shapes disagree."""
+        self._check(x_TD, plan, experts)
+        return self._dispatch(experts.prepare(x_TD), plan, experts)
+
+    def weighted(self, x_TD: Tensor, plan: Plan, experts: Experts) -> Tensor:
+        """Σ_k weights · outputs, [T, M]: as `forward` and its weighted sum, for dispatchers that do both in one."""
+        self._check(x_TD, plan, experts)
+        return self._weighted(experts.prepare(x_TD), plan, experts)
+
+    def _weighted(self, x_TD: Tensor, plan: Plan, experts: Experts) -> Tensor:
+        return self._dispatch(x_TD, plan, experts).weighted_sum(plan.weights_TK)
+
+    def _check(self, x_TD: Tensor, plan: Plan, experts: Experts) -> None:
         if x_TD.shape[0] != plan.tokens:
             raise RoutingError(f"the plan is for {plan.tokens} tokens, got {x_TD.shape[0]}")
         if plan.experts != experts.experts:
             raise RoutingError(f"the plan is for {plan.experts} experts, got {experts.experts}")
-        return self._dispatch(experts.prepare(x_TD), plan, experts)
 
     def admit(self, plan: Plan) -> Plan:
         """The plan with what this dispatcher will drop marked in `kept_TK`; one that drops nothing returns it as is."""
@@ -258,7 +278,9 @@ def forbid_nan(logits_TE: Tensor, who: str) -> None:
         return
     if logits_TE.is_cuda:
         torch._assert_async(~torch.isnan(logits_TE).any())
-    elif bool(torch.isnan(logits_TE).any()):
+    elif bool(torch.isnan(logits_TE.detach().sum())) and bool(
+        torch.isnan(logits_TE).any()
+    ):  # a sum is cheaper to look at
         row = int(torch.isnan(logits_TE).any(-1).nonzero()[0, 0])
         raise RoutingError(f"{who}: logits must be numbers, got NaN in row {row} of {logits_TE.shape[0]}")
 

@@ -38,10 +38,15 @@ def full_plan(tokens: int, k: int, experts: int, seed: int = 0) -> Plan:
     return Plan(idx_TK, scores_TE.gather(-1, idx_TK), scores_TE, scores_TE, full=True)
 
 
-def results(dispatcher: Dispatcher, x_TD: Tensor, plan: Plan, experts: Experts) -> dict[str, Tensor]:
-    """The combined output and the gradient of every input."""
+def results(
+    dispatcher: Dispatcher, x_TD: Tensor, plan: Plan, experts: Experts, *, at_once: bool = False
+) -> dict[str, Tensor]:
+    """The combined output and the gradient of every input; `at_once` by the path that sums as it goes."""
     x_TD = x_TD.clone().requires_grad_()
-    y_TM = dispatcher(x_TD, plan, experts).weighted_sum(plan.weights_TK)
+    if at_once:
+        y_TM = dispatcher.weighted(x_TD, plan, experts)
+    else:
+        y_TM = dispatcher(x_TD, plan, experts).weighted_sum(plan.weights_TK)
     target_TM = torch.linspace(-1, 1, y_TM.numel()).view_as(y_TM).to(y_TM.dtype)
     sources = {"x": x_TD, "scores": plan.scores_TE, **dict(experts.named_parameters())}
     found = torch.autograd.grad((y_TM * target_TM).sum(), list(sources.values()), retain_graph=True, allow_unused=True)
@@ -52,12 +57,17 @@ def results(dispatcher: Dispatcher, x_TD: Tensor, plan: Plan, experts: Experts) 
 
 
 def assert_equal_to_dense(dispatcher: Dispatcher, x_TD: Tensor, plan: Plan, experts: Experts) -> None:
-    found, wanted = results(dispatcher, x_TD, plan, experts), results(Dense(), x_TD, plan, experts)
+    wanted = results(Dense(), x_TD, plan, experts)
+    for at_once in (False, True):
+        compare(results(dispatcher, x_TD, plan, experts, at_once=at_once), wanted, TOLERANCE[x_TD.dtype])
+
+
+def compare(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], tolerance: float) -> None:
     for name, tensor in wanted.items():
         scale = max(1.0, float(tensor.abs().max())) if tensor.numel() else 1.0
         error = float((found[name] - tensor).abs().max()) / scale if tensor.numel() else 0.0
         assert found[name].shape == tensor.shape
-        assert error <= TOLERANCE[x_TD.dtype], f"{name} differs from dense by {error:.2g}"
+        assert error <= tolerance, f"{name} differs from dense by {error:.2g}"
 
 
 @pytest.mark.parametrize("name", DISPATCHERS)

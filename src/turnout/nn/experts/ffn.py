@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 
 from turnout.base import Number, OneOf
 from turnout.nn.base import Experts, Segments
+from turnout.nn.dispatch._segments import operands
 from turnout.nn.experts._activations import ACTIVATIONS
+from turnout.nn.experts._blocked import Rows, blocked_ffn
 from turnout.nn.experts._mixture import mixture
 
 __all__ = ["FFN"]
@@ -28,6 +31,7 @@ class FFN(Experts):
     (3, 8)
     """
 
+    blocks = True
     rules: ClassVar = {
         "experts": Number(1, integer=True),
         "width": Number(1, integer=True),
@@ -64,6 +68,16 @@ class FFN(Experts):
         else:
             hidden_NH = act(first_NH)
         return segments.linear(hidden_NH, self.down_proj)
+
+    def blocked(self, x_TD: Tensor, weight_N: Tensor, token_N: Tensor, sizes: Sequence[int]) -> Tensor | None:
+        """Both layers of a block of rows while it is in the cache; on a CPU."""
+        if x_TD.is_cuda or torch.compiler.is_compiling():
+            return None
+        x_TD, first_EHD = operands(x_TD, self._first)
+        down_EDH = self.down_proj.to(x_TD.dtype)
+        return blocked_ffn(
+            x_TD, weight_N, first_EHD, down_EDH, Rows(token_N, tuple(sizes), self.activation, self.gated)
+        )
 
     def merged(self, weights_GE: Tensor) -> FFN:
         """G networks whose weights are weighted sums. Limits: [G, …] stacks, so G tokens cost G networks' memory."""
