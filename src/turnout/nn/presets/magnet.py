@@ -35,8 +35,8 @@ def _entropy(found: Trained) -> Mapping[str, float]:
     scores = [plan.logits_TE.softmax(-1) for plan in plans]
     count = max(1, len(scores))
     return {
-        "entropy of a token's gate": sum(float(tsallis(p, 1.0, relative=True).mean()) for p in scores) / count,
-        "entropy of the mean gate": sum(float(tsallis(p.mean(0), 1.0, relative=True)) for p in scores) / count,
+        "entropy of a token's gate": sum(tsallis(p, 1.0, relative=True).mean().item() for p in scores) / count,
+        "entropy of the mean gate": sum(tsallis(p.mean(0), 1.0, relative=True).item() for p in scores) / count,
     }
 
 
