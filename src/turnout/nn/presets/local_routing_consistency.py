@@ -96,8 +96,9 @@ LOCAL_ROUTING_CONSISTENCY = System(
     title="Local routing consistency",
     level="in-model",
     claim=Claim(
-        "Consecutive tokens activate similar experts to a degree that differs between models; domain-specialized experts "
-        "contribute more to it than vocabulary-specialized ones; most models balance cache effectiveness and efficiency at cache sizes of about twice the active experts.",
+        "Consecutive tokens activate similar experts to a degree that differs between models; domain-specialized "
+        "experts contribute more to it than vocabulary-specialized ones; most models balance cache effectiveness and "
+        "efficiency at cache sizes of about twice the active experts.",
         "arXiv 2505.16056, abstract",
     ),
     parts=("gate:linear_gate", "selector:top_k", "balancer:switch_loss", "experts:ffn"),

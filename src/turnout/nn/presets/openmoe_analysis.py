@@ -72,10 +72,17 @@ def _figures(data: Path | None, seed: int, control: bool) -> Mapping[str, float]
 
 
 def _untrained(data: Path | None, seed: int) -> Mapping[str, float]:
+    import torch
+
     from turnout.nn.beds import chars
+    from turnout.nn.beds.model import CharModel
     from turnout.nn.statistics import overlap
 
-    first = traces(chars.train(chars.one_domain(data), _factory(), seed, steps=0))
+    bed = chars.one_domain(data)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # as the bed starts its training
+        model = CharModel(bed.size, _factory())
+    first = traces(chars.evaluate(bed, model, seed))
     last, _ = _trained(data, seed)
     return _row(first, first) | {AGREEMENT: sum(map(overlap, first, last)) / len(last)}
 
