@@ -38,6 +38,8 @@ def _build() -> Mapping[str, Any]:
 
 
 def _measure(system: System, run: Run) -> Figures:
+    from turnout.nn.beds.chars import STEPS
+
     variants: dict[str, Variant] = {"measured routing": _variant(run.data, _as_it_was)}
     for name, field in CONTROLS.items():
         variants[name] = _variant(run.data, _drawn(field))
@@ -49,7 +51,7 @@ def _measure(system: System, run: Run) -> Figures:
         better="higher",
         against="i.i.d., same marginals",
         table="characters of two domains",
-        protocol="top-2 of 16 experts with the Switch loss in each of two layers, 300 steps on text and Python source; "
+        protocol=f"top-2 of 16 experts and the Switch loss in each of two layers, {STEPS} steps, text and source; "
         "choices on validation windows, and the same choices drawn again; means over layers",
     )
 
