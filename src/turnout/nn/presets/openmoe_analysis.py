@@ -57,8 +57,8 @@ def _measure(system: System, run: Run) -> Figures:
         table="characters of one text",
         protocol=f"top-2 of 16 experts, Switch loss .01, z-loss 1e-4, two layers, {STEPS} steps; predictable is the "
         "share of validation tokens whose heaviest expert is the usual one of their character on another half of the "
-        f"tokens; agreement is the overlap of a token's experts at step {EARLY} (before training in the last row) with those at "
-        "the end; drops at capacity 1, first come first served in each sequence; means over layers",
+        f"tokens; agreement is the overlap of a token's experts at step {EARLY} (before training in the last row) with "
+        "those at the end; drops at capacity 1, first come first served in each sequence; means over layers",
     )
 
 
@@ -137,8 +137,8 @@ OPENMOE_ANALYSIS = System(
     novelty="statistics",
     build=_build,
     deviations=(
-        "Characters instead of subwords, a few hundred steps instead of a trillion tokens; the loss coefficients are read "
-        "from the repository's defaults at second hand.",
+        "Characters instead of subwords, a few hundred steps instead of a trillion tokens; the loss coefficients are "
+        "the repository's defaults, at second hand.",
         "Training is dropless; drops are computed from the recorded choices at capacity 1.",
     ),
     limits=(
