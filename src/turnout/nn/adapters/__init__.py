@@ -16,11 +16,13 @@ from turnout.nn.adapters.attach import Pool, adapted, attach, detach, merge
 from turnout.nn.adapters.layer import AdaptedLinear, routing
 from turnout.nn.adapters.peft import attach_peft, load_peft, save_peft
 from turnout.nn.adapters.posthoc import arrow_gates, fit_gates, mean_gates
+from turnout.nn.adapters.protect import Protected
 from turnout.nn.adapters.storage import load, save
 
 __all__ = [
     "AdaptedLinear",
     "Pool",
+    "Protected",
     "adapted",
     "arrow_gates",
     "attach",

@@ -111,12 +111,8 @@ class Ciphers:
     def validation(self, windows: int = WINDOWS, tasks: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         """Evenly spaced windows of the validation side of each task, and each one's task."""
         tasks = range(len(self.names)) if tasks is None else tasks
-        found = []
-        for task in tasks:
-            text = self.valid[task]
-            starts = torch.linspace(0, len(text) - self.context - 1, windows).long()
-            found += [text[first : first + self.context + 1] for first in starts.tolist()]
-        return torch.stack(found), torch.tensor(list(tasks)).repeat_interleave(windows)
+        found = [evenly(self.valid[task], windows, self.context) for task in tasks]
+        return torch.cat(found), torch.tensor(list(tasks)).repeat_interleave(windows)
 
     def mixed(self, windows: int = WINDOWS, seed: int = 0) -> tuple[Tensor, Tensor]:
         """Validation windows whose halves are of two tasks, and the task of each read character [B, S]."""
@@ -155,6 +151,18 @@ def _sources(data: Path | None) -> tuple[Sequence[Tensor], Sequence[Tensor], Seq
     cuts = [2 * len(part) // 3 for part in bed.train]
     first = [part[:cut] for part, cut in zip(bed.train, cuts, strict=True)]
     return first, [part[cut:] for part, cut in zip(bed.train, cuts, strict=True)], bed.valid
+
+
+def plain_text(data: Path | None = None) -> tuple[Tensor, Tensor]:
+    """The text as it stands, for adapters and to validate on."""
+    _, train, valid = _sources(data)
+    return train[0], valid[0]
+
+
+def evenly(text: Tensor, count: int, context: int = 64) -> Tensor:
+    """Evenly spaced windows [count, context + 1]."""
+    starts = torch.linspace(0, len(text) - context - 1, count).long()
+    return torch.stack([text[first : first + context + 1] for first in starts.tolist()])
 
 
 def _transformed(
