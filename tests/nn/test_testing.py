@@ -108,13 +108,13 @@ def test_run_names_what_it_ran_and_what_failed() -> None:
 
 
 def test_a_layer_that_works_must_not_be_listed_as_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(testing, "REFUSED", {("linear_gate", "ffn"): "a reason"})
-    with pytest.raises(AssertionError, match="works, but is listed as refused"):
-        testing.check_layer("linear_gate", "top_k", "grouped", "ffn")
+    monkeypatch.setattr(testing, "FEED_FORWARD", frozenset())
+    with pytest.raises(AssertionError, match="works, but should be refused"):
+        testing.check_layer("sparsity_gate", "top_k", "grouped", "ffn")
 
 
-def test_a_refusal_must_be_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(testing, "REFUSED", {})
+def test_a_refusal_must_be_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(testing, "FEED_FORWARD", frozenset({"lora"}))
     with pytest.raises(AssertionError, match="refused without being listed: SparsityGate reads"):
         testing.check_layer("sparsity_gate", "top_k", "grouped", "lora")
 
