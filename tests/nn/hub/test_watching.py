@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from turnout.errors import RoutingError
-from turnout.nn import RoutingStats
+from turnout.nn import Override, RoutingContext, RoutingStats
 from turnout.nn.hub import find_moe, replace_moe, watch
 
 pytest.importorskip("transformers")
@@ -64,6 +64,31 @@ def test_nothing_stays_behind(tiny: Callable[..., Any]) -> None:
     assert not model._forward_pre_hooks
 
 
+def test_a_hand_on_a_layer_stays_where_it_is(tiny: Callable[..., Any], ids: torch.Tensor) -> None:
+    model = tiny("mixtral")
+    replace_moe(model)
+    block = model.model.layers[1].mlp
+    block.number = 0  # as two blocks of one layer would have it
+    block.context = RoutingContext(layer=0, overrides={0: Override(silence=(0, 1))})
+    expected = model(ids).logits
+    with watch(model) as stats:
+        assert torch.equal(model(ids).logits, expected)
+    assert stats.counts(1).tolist() == [0, 0, 18, 18]
+
+
 def test_a_dense_model_is_named() -> None:
     with pytest.raises(RoutingError, match="Linear has no MoE block to watch"), watch(torch.nn.Linear(2, 2)):
         pass
+
+
+def test_adapters_are_watched_too(tiny: Callable[..., Any], ids: torch.Tensor) -> None:
+    from turnout.nn.adapters import Pool, attach
+
+    model = tiny("mixtral")
+    layers = attach(model, r"v_proj$", Pool(experts=3, options={"experts": {"rank": 2}}))
+    with watch(model) as stats:
+        model(input_ids=ids)
+    assert stats.layers == (0, 1, 2, 3)
+    assert [stats.trace(layer).experts for layer in stats.layers] == [3, 4, 3, 4]
+    assert [layer.number for layer in layers.values()] == [0, 1]
+    assert stats.trace(2).need("token_T").tolist() == ids.flatten().tolist()

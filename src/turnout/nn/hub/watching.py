@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -19,11 +19,11 @@ from turnout.nn.statistics.base import RoutingStats
 
 @contextmanager
 def watch(model: nn.Module, stats: RoutingStats | None = None) -> Iterator[RoutingStats]:
-    """Record what every MoE block of a model chooses within the `with` block: transformers' own and routed layers.
+    """Record what every MoE block and adapter pool of a model chooses within the `with` block.
 
-    Token ids, sequences and padding are taken from the model's `input_ids` and `attention_mask`. The model's outputs do
-    not change. Raises RoutingError where there is no block, or a router that does not return logits, weights and
-    indices.
+    Layers have the model's numbers; where one has several blocks, they are numbered through. Token ids, sequences and
+    padding are taken from the model's `input_ids` and `attention_mask`. The model's outputs do not change. Raises
+    RoutingError where there is no block, or a router that does not return logits, weights and indices.
 
     Limits: with a cache, each step of generation is a sequence of its own.
     """
@@ -34,21 +34,36 @@ def watch(model: nn.Module, stats: RoutingStats | None = None) -> Iterator[Routi
     watched = _Watched(stats)
     handles = [model.register_forward_pre_hook(watched.enter, with_kwargs=True)]
     routed = [block for block in blocks.values() if isinstance(block, OutputOnly)]
-    before = [(block, block.layer.statistics, block.context) for block in routed]
-    for place, (name, block) in enumerate(blocks.items()):
+    before = [(block, block.layer.statistics, block.context, block.number) for block in routed]
+    for number, block in zip(_numbers(blocks), blocks.values(), strict=True):
         if isinstance(block, OutputOnly):
-            block.layer.statistics = stats
+            block.layer.statistics, block.number = stats, number
+            block.context = _renumbered(block.context, number)
             handles.append(block.register_forward_pre_hook(watched.tell))
         else:
-            hook = watched.hook(_number(name, place))
-            handles.append(block.get_submodule("gate").register_forward_hook(hook))
+            handles.append(block.get_submodule("gate").register_forward_hook(watched.hook(number)))
     try:
         yield stats
     finally:
         for handle in handles:
             handle.remove()
-        for block, statistics, context in before:
-            block.layer.statistics, block.context = statistics, context
+        for block, statistics, context, number in before:
+            block.layer.statistics, block.context, block.number = statistics, context, number
+
+
+def _renumbered(context: RoutingContext, number: int) -> RoutingContext:
+    """The context of another layer, with the hand that was laid on this one."""
+    hand = context.overrides.get(context.layer)
+    return replace(context, layer=number, overrides={} if hand is None else {number: hand})
+
+
+def _numbers(blocks: Mapping[str, nn.Module]) -> list[int]:
+    """The blocks' layers in the model; their places where a layer has several, as with adapters."""
+    found = [
+        block.number if isinstance(block, OutputOnly) else _number(name, place)
+        for place, (name, block) in enumerate(blocks.items())
+    ]
+    return found if len(set(found)) == len(found) else list(range(len(found)))
 
 
 class _Watched:
