@@ -106,6 +106,13 @@ def test_tokens_that_the_log_lacks_keep_their_rows() -> None:
     assert cosine_V[unseen].min() > 0.99
 
 
+def test_a_step_of_zero_freezes_the_table() -> None:
+    first, second = trained(epochs=1, table_step=0.0, step=1e-6), trained(epochs=5, table_step=0.0, step=1e-6)
+    np.testing.assert_allclose(first["table_VD"], second["table_VD"], atol=1e-2)
+    moved = trained(epochs=5, table_step=0.05, step=1e-6)
+    assert np.abs(moved["table_VD"].astype(float) - first["table_VD"]).max() > 0.1
+
+
 def test_an_empty_log_of_tokens_works() -> None:
     counts = Sparse(np.zeros(11, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), TOKENS)
     scores_NE = np.tile([1.0, 0.0], (10, 1))

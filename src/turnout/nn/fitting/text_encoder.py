@@ -153,10 +153,9 @@ def _train(model: TextEncoder, data: _Data, training: Training, generator: torch
     cut = int(training.held * len(data)) if len(data) >= training.fewest else 0
     held_N, fit_N = (order_N[:cut], order_N[cut:]) if cut else (order_N, order_N)
     rest = [parameter for name, parameter in model.named_parameters() if name != "table.weight"]
-    optimizers = (
-        torch.optim.SparseAdam([model.table.weight], lr=training.table_step),
-        torch.optim.AdamW(rest, lr=training.step, weight_decay=training.decay),
-    )
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, lr=training.step, weight_decay=training.decay)]
+    if training.table_step:
+        optimizers.append(torch.optim.SparseAdam([model.table.weight], lr=training.table_step))
     best, kept, waited = _loss(model, data, held_N), _copied(model), 0
     for _ in range(training.epochs):
         model.train()
@@ -166,7 +165,7 @@ def _train(model: TextEncoder, data: _Data, training: Training, generator: torch
                 optimizer.zero_grad()
             _cross_entropy(model(ids_BL, counts_BL), scores_BE, weights_BE).backward()  # type: ignore[no-untyped-call]
             for optimizer in optimizers:
-                optimizer.step()  # type: ignore[no-untyped-call]
+                optimizer.step()
         loss = _loss(model, data, held_N)
         waited += 1
         if loss < best:
