@@ -87,7 +87,7 @@ class _Blocked(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        inputs, pre_NO = ctx.saved_tensors[:4], ctx.saved_tensors[4]
+        *inputs, pre_NO = ctx.saved_tensors  # once: activation checkpointing refuses a second look
         if torch.is_grad_enabled():  # a second derivative is wanted
             wanted = [each for each in inputs if each.requires_grad]
             found = iter(torch.autograd.grad(_plain(inputs, ctx.how), wanted, grads[0], create_graph=True))
