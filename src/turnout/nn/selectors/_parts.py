@@ -13,12 +13,14 @@ SCORES = ("softmax", "sigmoid")
 
 
 def scores_of(logits_TE: Tensor, score: str) -> Tensor:
-    """Softmax or sigmoid of logits. Raises RoutingError where every expert of a token is silenced."""
-    if not (torch.compiler.is_compiling() or logits_TE.is_cuda) and logits_TE.shape[-1]:
-        lost_T = (logits_TE == float("-inf")).all(-1)
-        if bool(lost_T.any()):
-            raise RoutingError(f"every expert is silenced for row {int(lost_T.nonzero()[0, 0])} of {len(lost_T)}")
-    return logits_TE.softmax(-1) if score == "softmax" else logits_TE.sigmoid()
+    """Softmax or sigmoid of logits. Raises RoutingError where a softmax has nothing left: every expert is silenced."""
+    if score == "sigmoid":
+        return logits_TE.sigmoid()
+    scores_TE = logits_TE.softmax(-1)
+    if not (torch.compiler.is_compiling() or logits_TE.is_cuda) and bool(scores_TE.detach().sum().isnan()):
+        lost_T = scores_TE.isnan().any(-1)
+        raise RoutingError(f"every expert is silenced for row {int(lost_T.nonzero()[0, 0])} of {len(lost_T)}")
+    return scores_TE
 
 
 def check_k(who: str, k: int, experts: int) -> None:

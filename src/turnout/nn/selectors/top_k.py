@@ -59,20 +59,25 @@ class TopK(Selector):
     def _choose(self, logits_TE: Tensor, context: RoutingContext, bias_E: Tensor | None) -> Plan:
         self._check_sizes(logits_TE.shape[-1])
         scores_TE = scores_of(logits_TE, self.score)
-        chosen_by_TE = scores_TE.detach() if bias_E is None else scores_TE.detach() + bias_E
-        if self.noise and self.training:
-            generator = own_generator(context, "TopK")
-            drawn = torch.randn(scores_TE.shape, generator=generator, device=scores_TE.device)
-            chosen_by_TE = chosen_by_TE + self.noise * drawn
-        # a silenced expert must not come back by its bias
-        chosen_by_TE = chosen_by_TE.masked_fill(logits_TE == float("-inf"), float("-inf"))
-        if self.top_groups is not None:
-            chosen_by_TE = self._eligible(chosen_by_TE)
-        idx_TK, full = best(chosen_by_TE, self.k, context)
+        idx_TK, full = best(self._by(logits_TE, scores_TE.detach(), context, bias_E), self.k, context)
         weights_TK = taken(scores_TE, idx_TK, full)
         if self.normalize:
             weights_TK = normalized(weights_TK)
         return Plan(idx_TK, weights_TK * self.scale, scores_TE, logits_TE, full=full)
+
+    def _by(self, logits_TE: Tensor, by_TE: Tensor, context: RoutingContext, bias_E: Tensor | None) -> Tensor:
+        """What experts are ranked by, −inf where one is silenced."""
+        noisy = bool(self.noise) and self.training
+        if bias_E is None and not noisy and self.top_groups is None:
+            return logits_TE.detach()  # the same order, and silenced experts are out already
+        if bias_E is not None:
+            by_TE = by_TE + bias_E
+        if noisy:
+            generator = own_generator(context, "TopK")
+            by_TE = by_TE + self.noise * torch.randn(by_TE.shape, generator=generator, device=by_TE.device)
+        # a silenced expert must not come back by its bias
+        by_TE = by_TE.masked_fill(logits_TE == float("-inf"), float("-inf"))
+        return by_TE if self.top_groups is None else self._eligible(by_TE)
 
     def _check_sizes(self, experts: int) -> None:
         check_k("TopK", self.k, experts)
