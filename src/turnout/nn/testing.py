@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from turnout import registry
 from turnout.base import Of
@@ -185,7 +186,7 @@ def why_refused(gate: str, experts: str) -> str | None:
 
 
 def check_layer(gate: str, selector: str, dispatcher: str, experts: str) -> None:
-    """Four parts together equal the dense reference in output and in every gradient, with padding and without tokens.
+    """Four parts together equal the dense reference in output and every gradient: padded, recomputed, without tokens.
 
     A pair that `why_refused` knows must raise a TurnoutError instead. Raises AssertionError otherwise.
     """
@@ -199,6 +200,10 @@ def check_layer(gate: str, selector: str, dispatcher: str, experts: str) -> None
     torch.manual_seed(0)
     layer = layer_of(gate, selector, dispatcher, experts)
     found = _pass(layer)
+    for reentrant in (True, False):
+        again = _pass(layer, reentrant)
+        wrong = [name for name, value in found.items() if not torch.allclose(again[name], value, atol=1e-6)]
+        assert not wrong, f"activation checkpointing (use_reentrant={reentrant}) changes {wrong}"
     layer.dispatcher = _same_capacity(layer)
     expected = _pass(layer)
     for name, value in expected.items():
@@ -310,19 +315,25 @@ def _gain(missing: set[Any], row: Mapping[int, str], factor: int, name: str) -> 
     return sum(tuple(sorted([(factor, name), item])) in missing for item in row.items())
 
 
-def _pass(layer: RoutedLayer) -> dict[str, Tensor]:
-    """Output and gradients of one pass of seeded rows, a quarter of them padding."""
+def _pass(layer: RoutedLayer, reentrant: bool | None = None) -> dict[str, Tensor]:
+    """Output and gradients of one pass of seeded rows, a quarter of them padding; recomputed unless None is given."""
     layer.zero_grad()
     torch.manual_seed(1)
     x_TD = torch.randn(12, WIDTH, requires_grad=True)
     mask_T = torch.arange(12) % 4 != 3
-    routed = layer(x_TD, context(12, mask_T=mask_T))
-    routed.plan.check()
-    assert not routed.output[~mask_T].any(), "padding has an output"
-    assert bool(torch.isfinite(routed.output).all()), "the output is not finite"
-    (routed.output * torch.randn_like(routed.output)).sum().backward()
+    known = context(12, mask_T=mask_T)
+    if reentrant is None:
+        routed = layer(x_TD, known)
+        routed.plan.check()
+        output = routed.output
+    else:
+        output = checkpoint(lambda x: layer(x, known).output, x_TD, use_reentrant=reentrant)
+    assert not output[~mask_T].any(), "padding has an output"
+    assert bool(torch.isfinite(output).all()), "the output is not finite"
+    weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(2))
+    torch.autograd.backward((output * weights).sum())
     grads = {name: p.grad for name, p in layer.named_parameters() if p.grad is not None}
-    found = {"output": routed.output.detach(), "x_TD": x_TD.grad if x_TD.grad is not None else torch.zeros(0), **grads}
+    found = {"output": output.detach(), "x_TD": x_TD.grad if x_TD.grad is not None else torch.zeros(0), **grads}
     bad = [name for name, value in found.items() if not bool(torch.isfinite(value).all())]
     assert not bad, f"gradients that are not finite: {bad}"
     return {name: value.clone() for name, value in found.items()}

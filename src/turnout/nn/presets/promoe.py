@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["PROMOE"]
 
 EXPERTS, WIDTH, HIDDEN, LAYERS = 8, 64, 64, 2
-STEPS, BATCH, RATE, DROPPED = 800, 128, 3e-3, 0.1
+STEPS, BATCH, RATE, DROPPED = 400, 128, 3e-3, 0.1
 UNCONDITIONAL = 10  # the label of a token whose class was dropped
 
 
