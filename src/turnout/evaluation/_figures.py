@@ -320,14 +320,15 @@ def dots(values: Sequence[tuple[str, float]], metric: str, subject: str, key: st
     if len(values) < 2:
         return None
     order = sorted(values, key=lambda item: item[1])
+    own = [name.casefold() == subject.casefold() for name, _ in order]
     with _canvas(9.0, 0.9 + 0.3 * len(order), key) as (figure, axes):
         axes.grid(False, axis="y")
         axes.grid(True, axis="x")
         axes.scatter(
             [value for _, value in order],
             range(len(order)),
-            s=[90 if name == subject else 48 for name, _ in order],
-            color=[ACCENT if name == subject else MUTED for name, _ in order],
+            s=[90 if one else 48 for one in own],
+            color=[ACCENT if one else MUTED for one in own],
             zorder=4,
         )
         axes.set_yticks(range(len(order)), [_short(name, 60) for name, _ in order])

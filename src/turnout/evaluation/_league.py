@@ -20,7 +20,7 @@ def league(evaluations: Sequence[Evaluation], sheets: Sequence[Sheet], bars: Map
     """A line per table, linked to its section: the figure, what it gains, at which cost, and bars met."""
     lines = [_line(f"e{i}", _summary(e), _cost(e), bars.get(e.title, ())) for i, e in enumerate(evaluations)]
     lines += [_line(f"s{i}", sheet, "—", bars.get(sheet.title, ())) for i, sheet in enumerate(sheets)]
-    heads = ("table", "measured", "", "gain", "", "over", "of its cost", "bars met")
+    heads = ("table", "bars met", "measured", "gain", "", "of its cost")
     head = "".join(f'<th scope="col">{text}</th>' for text in heads)
     caption = "Every table, with 95 % intervals; each name leads to its figures."
     return (
@@ -48,9 +48,11 @@ def _cost(evaluation: Evaluation) -> str:
 
 def _line(anchor: str, sheet: Sheet, cost: str, bars: Sequence[Bar]) -> str:
     met = f"{sum(bar.passed for bar in bars)} of {len(bars)}" if bars else "—"
-    gain = [span_cell(sheet.gain, signed=True), track(sheet.gain, SCALE), escape(sheet.against)]
-    data = "".join(f"<td>{cell}</td>" for cell in (span_cell(sheet.value), escape(sheet.metric), *gain, cost, met))
-    return f'<tr><th scope="row"><a href="#{anchor}">{escape(sheet.title)}</a></th>{data}</tr>'
+    value = f"{span_cell(sheet.value)}<small>{escape(sheet.metric)}</small>"
+    gain = span_cell(sheet.gain, signed=True) + (f"<small>over {escape(sheet.against)}</small>" if sheet.gain else "")
+    name = f'<th scope="row"><a href="#{anchor}">{escape(sheet.title)}</a></th>'
+    texts = "".join(f'<td class="claim">{cell}</td>' for cell in (value, gain))
+    return f"<tr>{name}<td>{met}</td>{texts}<td>{track(sheet.gain, SCALE)}</td><td>{cost}</td></tr>"
 
 
 def sheet_section(sheet: Sheet, place: int, bars: Sequence[Bar]) -> str:
