@@ -183,8 +183,8 @@ class _Scorer:
         """A unit's columns, those of single words included, and its words."""
         words, word_column, char_column = _WORDS(unit), self.word_columns.get, self.char_columns.get
         single = [word_column((word,), b"") for word in words] if self.word_span[0] == 1 else []
-        chars = [char_column(gram, b"") for gram in _char_grams(unit, self.char_span)] if self.char_span[0] else []
-        part = b"".join(single + chars), words
+        chars = filter(None, map(char_column, _char_grams(unit, self.char_span))) if self.char_span[0] else ()
+        part = b"".join([*single, *chars]), words
         if len(self.remembered) >= _CACHED_UNITS:
             self.remembered.clear()
         if len(unit) <= _REMEMBERED_LENGTH:

@@ -18,7 +18,7 @@ import math
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
-from itertools import count
+from itertools import accumulate, count
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ class StaticEncoder:
         keys = [word if len(word) <= LONGEST else UNKNOWN for word in parts]
         with self._lock:
             known = self._known
-            missing = set(keys).difference(known.slots)
+            missing = {word for word in keys if word not in known.slots}
             if len(known.slots) + len(missing) > len(known.rows_CD):
                 missing = set(keys)
                 known = self._known = _Words(self.dimensions, max(CACHED_WORDS, len(missing)))
@@ -94,18 +94,16 @@ class StaticEncoder:
                 known.slots.update(
                     zip(missing, count(first), strict=False)
                 )  # last: who finds a word also finds its row
-            return known, [known.slots[word] for word in keys]
+            return known, list(map(known.slots.__getitem__, keys))
 
     def _word_rows(self, new: Collection[str]) -> NDArray[np.float32]:
         """Summed rows of W words, of shape (W, D)."""
         pieces = self._pieces
         ids_W = [pieces.unknown if word == UNKNOWN else pieces.ids(word) for word in new]
-        rows_WD = np.zeros((len(ids_W), self.dimensions), dtype=np.float32)
-        for place in range(max(map(len, ids_W))):  # most words are one piece
-            having = [word for word, ids in enumerate(ids_W) if len(ids) > place]
-            ids = [ids_W[word][place] for word in having]
-            rows_WD[having] += self.table_VD.take(ids, axis=0) * self.scale_V[ids, None]
-        return rows_WD
+        pieces_P = [id for ids in ids_W for id in ids]
+        first_W = [0, *accumulate(map(len, ids_W[:-1]))]
+        rows_PD = self.table_VD.take(pieces_P, axis=0) * self.scale_V.take(pieces_P)[:, None]
+        return np.asarray(np.add.reduceat(rows_PD, first_W, axis=0))
 
 
 @cache
