@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["MHR"]
 
 SKILLS, RANK, BLOCKS, SCALE = 4, 2, 4, 4.0
-STEPS, SHOTS = 120, 20
+STEPS, SHOTS = 80, 20
 
 
 def _layer(width: int, out: int, tasks: int, blocks: int) -> RoutedLayer:
@@ -123,7 +123,7 @@ def _measure(system: System, run: Run) -> Figures:
         metric="adapted loss",
         against="LoRA of equal parameters",
         table="ciphers",
-        protocol="120 steps on eight tasks, then 20 steps of 8 windows on each of four held-out tasks apart; "
+        protocol="80 steps on eight tasks, then 20 steps of 8 windows on each of four held-out tasks apart; "
         "four skills of rank 2 against one LoRA of rank 8; nats per character",
     )
 

@@ -196,7 +196,7 @@ MOGU = System(
     table="requests in text",
     deviations=(
         "One linear map and sigmoids as the gate, where the authors' has two low-rank maps; adapters of rank 8 at "
-        "every projection, where theirs are at the attention's output (two layers of 64 write no fixed answer from there).",
+        "every projection, where theirs are at the attention's output (two small layers write no answer from there).",
         "The gate weighs every character of the answer, not the first few only.",
     ),
     limits=("It refuses what the labels called harmful; a rewording that was not labelled may pass.",),
