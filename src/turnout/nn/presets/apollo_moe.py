@@ -166,11 +166,11 @@ APOLLO_MOE = System(
         "An expert per cipher, no families; the Switch loss (.01) is the field's usual one.",
     ),
     limits=(
-        "As published, Post-MoE does better on other languages than a mixture in every layer (3.349 against 3.362 nats), "
-        "but the dense model trained on the same text is not beaten (3.346): it has a third fewer active units, and "
-        "here the mixtures gain on what they are trained on only.",
-        "Without forced experts both layers know about as much about the cipher (.39 and .42 bits): no spreading out in "
-        "the end with two layers.",
+        "As published, Post-MoE does better on other languages than a mixture in every layer (3.349 against 3.362 "
+        "nats), but the dense model trained on the same text is not beaten (3.346): it has a third fewer active units, "
+        "and the mixtures gain on what they are trained on only.",
+        "Without forced experts both layers know about as much about the cipher (.39 and .42 bits): no spreading out "
+        "in the end with two layers.",
         "The two mixtures have different parameters: Post-MoE has one routed layer where the other has two.",
         "A language that is not in training has no expert of its own; its tokens go where the gate sends them.",
     ),
