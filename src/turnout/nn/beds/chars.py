@@ -2,8 +2,9 @@
 
 The text is `text/tinyshakespeare.txt` of the folder of tables (TURNOUT_DATA), else the topics of Python's own help; the
 second domain is the source of Python's standard library, read where it is installed. Split by position: the last tenth
-validates. One recipe for every variant: AdamW, warm-up and cosine. The bed itself was sized on one seed of two baselines,
-so that a dense block and a learned gate can be told apart in seconds; no setting of a system was chosen on it.
+validates. One recipe for every variant: AdamW, warm-up and cosine. The bed itself was sized on one seed of two
+baselines, so that a dense block and a learned gate can be told apart in seconds; no setting of a system was chosen on
+it.
 """
 
 from __future__ import annotations
@@ -292,11 +293,15 @@ BASELINES: dict[str, Factory] = {
 _cached: dict[tuple[str, str, int, int], Trained] = {}
 
 
-def baseline(bed: Bed, name: str, seed: int) -> Trained:
-    """A baseline by name, trained once per process; its snapshot is at nine tenths of the steps."""
-    key = (bed.name, name, seed, STEPS)
+def baseline(bed: Bed, name: str, seed: int, times: int = 1) -> Trained:
+    """A baseline by name, trained once per process, for so many times the usual steps.
+
+    Its snapshot is at nine tenths of the steps.
+    """
+    steps = times * STEPS
+    key = (bed.name, name, seed, steps)
     if key not in _cached:
-        _cached[key] = train(bed, BASELINES[name], seed, snapshots=(STEPS * 9 // 10,))
+        _cached[key] = train(bed, BASELINES[name], seed, steps=steps, snapshots=(steps * 9 // 10,))
     return _cached[key]
 
 

@@ -33,13 +33,13 @@ def trained(bed: Bed, factory: Callable[[Any], Sequence[Any]], more: More | None
     return measure
 
 
-def reference(bed: Bed, name: str, more: More | None = None) -> Variant:
-    """A variant that is one of the bed's baselines, trained once per process."""
+def reference(bed: Bed, name: str, more: More | None = None, times: int = 1) -> Variant:
+    """A variant that is one of the bed's baselines, trained once per process, for so many times the usual steps."""
 
     def measure(seed: int) -> Mapping[str, float]:
         from turnout.nn.beds import chars
 
-        return columns(chars.baseline(bed, name, seed), more)
+        return columns(chars.baseline(bed, name, seed, times), more)
 
     return measure
 
@@ -66,6 +66,7 @@ def on_chars(
     better: Literal["lower", "higher"] = "lower",
     within: Mapping[str, float] | None = None,
     says: str = "",
+    times: int = 1,
 ) -> Figures:
     """The comparison, with the bed's protocol."""
     from turnout.nn.beds import chars
@@ -73,8 +74,8 @@ def on_chars(
     size = bed.size
     protocol = (
         f"{size.layers} layers of width {size.width}, {chars.EXPERTS} experts of {chars.HIDDEN} hidden units where "
-        f"nothing else is said, {chars.STEPS} steps of {chars.BATCH} × {size.context} characters; loss in nats a "
-        "character on the last tenth"
+        f"nothing else is said, {times * chars.STEPS} steps of {chars.BATCH} × {size.context} characters; loss in nats "
+        "a character on the last tenth"
     )
     return compare(
         system,
