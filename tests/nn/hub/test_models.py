@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from turnout.errors import ParameterError, RoutingError
 from turnout.nn import FFN, LinearGate, OutputOnly, RoutedLayer, SwitchLoss, TopK, losses
-from turnout.nn.hub import Upcycled, find_moe, replace_moe, upcycle
+from turnout.nn.hub import Upcycled, find_moe, replace_moe, restore_moe, upcycle
 from turnout.nn.hub.models import linear_gates
 
 transformers = pytest.importorskip("transformers")
@@ -62,6 +63,24 @@ def test_a_router_with_another_rule_is_refused(tiny: Callable[..., Any]) -> None
 def test_a_dense_model_has_nothing_to_replace() -> None:
     with pytest.raises(RoutingError, match="LlamaForCausalLM has no MoE block to replace; `upcycle`"):
         replace_moe(dense())
+
+
+def test_a_trained_model_saves_under_its_own_names(tiny: Callable[..., Any], ids: torch.Tensor, tmp_path: Path) -> None:
+    model = tiny("qwen2_moe")
+    names, before = list(model.state_dict()), model(ids).logits.detach()
+    replace_moe(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    model(ids, labels=ids).loss.backward()
+    optimizer.step()
+    trained = model(ids).logits.detach()
+    assert restore_moe(model) == ["model.layers.0.mlp", "model.layers.1.mlp"]
+    assert list(model.state_dict()) == names
+    assert torch.allclose(model(ids).logits, trained, atol=1e-5)
+    assert not torch.allclose(trained, before, atol=1e-3)
+    model.save_pretrained(tmp_path)
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    assert torch.allclose(again(ids).logits, trained, atol=1e-5)
+    assert restore_moe(model) == []
 
 
 def test_an_upcycled_model_computes_the_same(ids: torch.Tensor) -> None:

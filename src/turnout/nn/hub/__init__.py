@@ -7,7 +7,7 @@ from turnout.nn.hub.backend import register
 from turnout.nn.hub.checkpoints import load_checkpoint, save_checkpoint
 from turnout.nn.hub.layouts import layer_of, state_of
 from turnout.nn.hub.local import load_local
-from turnout.nn.hub.models import Upcycled, find_moe, replace_moe, upcycle
+from turnout.nn.hub.models import Upcycled, find_moe, replace_moe, restore_moe, upcycle
 from turnout.nn.hub.watching import watch
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "load_local",
     "register",
     "replace_moe",
+    "restore_moe",
     "save_checkpoint",
     "state_of",
     "upcycle",

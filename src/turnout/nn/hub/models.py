@@ -20,6 +20,7 @@ from turnout.nn.plan import Plan
 from turnout.nn.selectors.top_k import TopK
 
 _ACTIVATIONS = {"SiLUActivation": "silu", "SiLU": "silu", "GELUActivation": "gelu", "GELU": "gelu", "ReLU": "relu"}
+_OUT = "taken_out"  # a tuple, since a bare module would be a submodule
 
 
 def find_moe(model: nn.Module) -> dict[str, nn.Module]:
@@ -54,9 +55,21 @@ def replace_moe(
         number = _number(name, place)
         layer = _routed(block)
         layer.train(block.training)
-        placed[name] = OutputOnly(change(layer, number) if change else layer, number)
-        _set(model, name, placed[name])
+        placed[name] = _place(model, name, change(layer, number) if change else layer, number)
     return placed
+
+
+def restore_moe(model: nn.Module) -> list[str]:
+    """Put the blocks back that `replace_moe` and `upcycle` took out; returns their names.
+
+    After `replace_moe` a block's parameters are those that were trained, so the model saves under its own names. What a
+    `change` added, and the experts of `upcycle`, are gone.
+    """
+    found = {name: block for name, block in find_moe(model).items() if hasattr(block, _OUT)}
+    for name, block in found.items():
+        (original,) = getattr(block, _OUT)
+        _set(model, name, original.train(block.training))
+    return list(found)
 
 
 @dataclass(frozen=True)
@@ -100,8 +113,7 @@ def upcycle(
     for number in wanted:
         name, module = dense[number]
         layer = _copied(module, settings).train(module.training)
-        placed[name] = OutputOnly(change(layer, number) if change else layer, number)
-        _set(model, name, placed[name])
+        placed[name] = _place(model, name, change(layer, number) if change else layer, number)
     return placed
 
 
@@ -166,6 +178,14 @@ def _activation(module: Any) -> str:
 def _number(name: str, default: int) -> int:
     found = re.search(r"\.(\d+)\.", f".{name}.")
     return int(found[1]) if found else default
+
+
+def _place(model: nn.Module, name: str, layer: RoutedLayer, number: int) -> OutputOnly:
+    """The layer in place of a module, which it remembers without owning it."""
+    placed = OutputOnly(layer, number)
+    setattr(placed, _OUT, (model.get_submodule(name),))
+    _set(model, name, placed)
+    return placed
 
 
 def _set(model: nn.Module, name: str, module: nn.Module) -> None:

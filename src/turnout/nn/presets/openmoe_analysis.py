@@ -142,8 +142,8 @@ OPENMOE_ANALYSIS = System(
         "Training is dropless; drops are computed from the recorded choices at capacity 1.",
     ),
     limits=(
-        "The verdict is on token ids. Routing is settled early in part only: at 40 % of the steps a token shares .47 of "
-        "its experts with the end (.10 by chance).",
+        "The verdict is on token ids. Routing is settled early in part only: at 40 % of the steps a token shares .47 "
+        "of its experts with the end (.10 by chance).",
         "A router before training is somewhat predictable from the character too, as a linear map of its embedding.",
         "Two layers see little context: a deeper model's router could use more of it.",
         "Drops towards the end are a property of serving in order, so independent routing of the same marginals shows "
