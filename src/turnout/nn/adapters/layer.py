@@ -127,10 +127,10 @@ class AdaptedLinear(OutputOnly):
         return RoutingContext(
             layer=self.number,
             step=passing.step,
-            mask_T=_spread("mask", passing.mask, tokens),
-            token_T=_spread("token", passing.token, tokens),
-            sequence_T=_spread("sequence", passing.sequence, tokens),
-            task_T=_spread("task", passing.task, tokens),
+            mask_T=_spread("mask", passing.mask, tokens, x.device),
+            token_T=_spread("token", passing.token, tokens, x.device),
+            sequence_T=_spread("sequence", passing.sequence, tokens, x.device),
+            task_T=_spread("task", passing.task, tokens, x.device),
             generator=passing.generator,
             overrides={} if hand is None else {self.number: hand},
         )
@@ -140,19 +140,18 @@ class AdaptedLinear(OutputOnly):
             return Override(plan=self._one(passing, x.reshape(tokens, -1)))
         if passing.weights is not None:
             experts = self.layer.experts.experts
-            weights_TE = _rows("weights", passing.weights, tokens, experts)
+            weights_TE = _rows("weights", passing.weights, tokens, experts, x.device)
             return Override(plan=Plan.of_mask(weights_TE != 0, weights_TE, torch.zeros_like(weights_TE)))
         if passing.add is None and not passing.silence:
             return None
-        add = None if passing.add is None else _rows("add", passing.add, tokens, self.layer.experts.experts)
+        add = None if passing.add is None else _rows("add", passing.add, tokens, self.layer.experts.experts, x.device)
         return Override(add=add, silence=passing.silence)
 
     def _one(self, passing: Pass, x_TD: Tensor) -> Plan:
         """A plan of one expert per token."""
         tokens, experts = x_TD.shape[0], self.layer.experts.experts
-        expert_T = _spread("expert", passing.expert, tokens)
+        expert_T = _spread("expert", passing.expert, tokens, x_TD.device)
         assert expert_T is not None
-        expert_T = expert_T.to(x_TD.device)
         weights_T = torch.ones(tokens, device=x_TD.device)
         if passing.opened:
             opening = getattr(self.layer.gate, "opening", None)
@@ -207,7 +206,7 @@ def _tensor(value: int | Tensor | None) -> Tensor | None:
     return torch.tensor([value]) if isinstance(value, int) else value
 
 
-def _spread(name: str, value: Tensor | None, tokens: int) -> Tensor | None:
+def _spread(name: str, value: Tensor | None, tokens: int, device: torch.device) -> Tensor | None:
     """One value per token, of one value for all, one per sequence or one per token."""
     if value is None:
         return None
@@ -216,14 +215,14 @@ def _spread(name: str, value: Tensor | None, tokens: int) -> Tensor | None:
         raise RoutingError(
             f"`{name}` must be one value, one per sequence or one per token; {flat.numel()} for {tokens}"
         )
-    return flat.repeat_interleave(tokens // flat.numel())
+    return flat.to(device).repeat_interleave(tokens // flat.numel())
 
 
-def _rows(name: str, value: Tensor, tokens: int, experts: int) -> Tensor:
+def _rows(name: str, value: Tensor, tokens: int, experts: int, device: torch.device) -> Tensor:
     """[T, E] of [E], [B, E] or [T, E]."""
     rows = value.reshape(-1, value.shape[-1])
     if rows.shape[-1] != experts or not rows.shape[0] or tokens % rows.shape[0]:
         raise RoutingError(
             f"`{name}` must be [{experts}], [B, {experts}] or [{tokens}, {experts}], got {tuple(value.shape)}"
         )
-    return rows.repeat_interleave(tokens // rows.shape[0], dim=0)
+    return rows.to(device).repeat_interleave(tokens // rows.shape[0], dim=0)
