@@ -150,7 +150,7 @@ def merge(model: nn.Module, expert: int | None = None, *, weights: Tensor | None
     """
     if (expert is None) == (weights is None):
         raise ParameterError("merge takes either an expert or weights over experts: a gate's choice cannot be merged")
-    session = _session(model)
+    _session(model)
     for layer in adapted(model).values():
         pool = layer.layer.experts
         delta = getattr(pool, "delta", None)
@@ -166,7 +166,6 @@ def merge(model: nn.Module, expert: int | None = None, *, weights: Tensor | None
         total = sum(float(share) * delta(number) for number, share in enumerate(shares) if share)
         weight = layer.base_layer.weight
         weight += torch.as_tensor(total).to(weight)
-    assert session is not None
     detach(model)
 
 

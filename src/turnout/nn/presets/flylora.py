@@ -1,6 +1,7 @@
 """FlyLoRA: rank-one experts behind a frozen sparse random projection that is also their router.
 
-Source: Zou et al., "FlyLoRA", 2025; code gfyddha/FlyLoRA.
+Source: Zou et al., "FlyLoRA: Boosting Task Decoupling and Parameter Efficiency via Implicit Rank-Wise
+Mixture-of-Experts", NeurIPS 2025; code gfyddha/FlyLoRA.
 """
 
 from __future__ import annotations

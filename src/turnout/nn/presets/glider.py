@@ -1,6 +1,6 @@
 """Glider: a global view of the query added to PHATGOOSE's local gates.
 
-Source: Li et al., "Glider: Global and Local Instruction-Driven Expert Router", 2024.
+Source: Li et al., "Glider: Global and Local Instruction-Driven Expert Router", EMNLP 2025.
 """
 
 from __future__ import annotations

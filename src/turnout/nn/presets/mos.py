@@ -98,6 +98,7 @@ MOS = System(
     build=_build,
     measure=_measure,
     table="ciphers",
-    deviations=("Picks with replacement, drawn once; shards of A and B have one length in all layers.",),
+    deviations=("Picks are drawn once, with replacement; shards of A and B have one length in all layers.",),
     limits=("Routing is fixed: the input has no say.",),
+    code="github.com/Forence1999/MoS",
 )
