@@ -49,6 +49,7 @@ KNOWN_FAILURES: Mapping[tuple[str, str, str], str] = MappingProxyType(
         ("selector", "expert_choice", "a_token_is_routed_by_itself"): "experts choose among the tokens of a batch",
         ("selector", "random_choice", "a_token_is_routed_by_itself"): "evaluation draws too",
         ("gate", "random_projection_gate", "its_parameters_learn"): "its projection is frozen",
+        ("gate", "sequence_gate", "a_token_is_scored_by_itself"): "it averages over a sequence",
         ("gate", "token_graph_gate", "a_token_is_scored_by_itself"): "it smooths over tokens",
     }
 )
@@ -122,7 +123,7 @@ def context(tokens: int, **changes: Any) -> RoutingContext:
     length = SEQUENCE if tokens % SEQUENCE == 0 else 1
     known = RoutingContext(
         sequence_T=torch.arange(tokens) // length,
-        task_T=torch.arange(tokens) % TASKS,
+        task_T=torch.arange(tokens) // length % 2,
         token_T=torch.arange(tokens) % 5,
         time_T=torch.full((tokens,), 0.5),
         attention_BSS=torch.full((tokens // length, length, length), 1 / length),

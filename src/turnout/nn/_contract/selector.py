@@ -93,7 +93,9 @@ def a_token_is_routed_by_itself(make: Make) -> None:
     made.eval()
     logits_TE = torch.randn(12, EXPERTS)
     whole = made(logits_TE, testing.context(12)).chosen_TE
-    alone = [testing.context(1, task_T=torch.tensor([t % testing.TASKS])) for t in range(12)]
+    tasks_T = testing.context(12).task_T
+    assert tasks_T is not None, "the battery's context knows tasks"
+    alone = [testing.context(1, task_T=tasks_T[t : t + 1]) for t in range(12)]
     parts = [made(logits_TE[t : t + 1], alone[t]).chosen_TE for t in range(12)]
     assert torch.equal(torch.cat(parts), whole), "other tokens change a token's experts"
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["ADAPT_DHM"]
 
 DOMAINS, CLUSTERS, HIDDEN = 4, 8, 48
-STEPS, BATCH, RATE = 400, 128, 3e-3
+STEPS, BATCH, RATE = 200, 128, 3e-3
 
 
 def _scaled(clusters: int) -> Experts:
@@ -139,7 +139,7 @@ def _measure(system: System, run: Run) -> Figures:
         run,
         {name: partial(_trained, name) for name in names},
         metric="accuracy",
-        against="one network",
+        against="domains known",
         better="higher",
         table="digits of four hidden domains",
         protocol=f"each domain adds a pattern of pixels and shifts labels; a network of {HIDDEN} hidden units whose "
@@ -167,6 +167,7 @@ ADAPT_DHM = System(
         "Domains are made: digits with a pattern and shifted labels, not clicks of a shop.",
     ),
     limits=(
+        "It beats one network and a learned gate here, not networks of the given domains (`domains known`).",
         "Clusters follow the inputs alone: where domains differ only in their labels they cannot be found.",
         "A cluster that starts far from every sample never gets one.",
     ),
