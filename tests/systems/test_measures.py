@@ -101,7 +101,7 @@ def test_the_thrifty_rule_saves_what_the_training_side_does_not_need() -> None:
     assert np.array_equal(chosen_N == 0, easy_N)
 
 
-@pytest.mark.parametrize("name", ["routellm_bert"])
+@pytest.mark.parametrize("name", ["hybrid_llm"])
 def test_pairs_are_measured_on_the_published_table(name: str, shared_data: Path) -> None:
     system: Any = registry.get("system", name)
     found = system.run(Run(shared_data, "routellm_gsm8k", (0,)))
