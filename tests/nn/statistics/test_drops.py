@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout.errors import RoutingError
-from turnout.nn.statistics import Trace, drop_by_position, dropped
+from turnout.nn import FFN, Capacity, LinearGate, RoutedLayer, RoutingStats, TopK
+from turnout.nn.statistics import Trace, drop_by_position, dropped, resampled
 
 
 def slow_drops(rows: list[list[int]], experts: int, capacity: float) -> list[int]:
@@ -42,8 +43,28 @@ def test_room_for_all_drops_nothing() -> None:
 
 def test_each_sequence_has_its_own_queue() -> None:
     choices = torch.tensor([0, 0, 0, 0])[:, None]
-    assert dropped(Trace.of(choices, 2)) == 0.5
-    assert drop_by_position(Trace.of(choices, 2, length=2), bins=2).tolist() == [0.0, 1.0]
+    assert dropped(Trace.of(choices, 2), 1.0) == 0.5
+    assert drop_by_position(Trace.of(choices, 2, length=2), 1.0, bins=2).tolist() == [0.0, 1.0]
+
+
+def test_what_the_dispatcher_dropped_is_recorded() -> None:
+    stats = RoutingStats()
+    capacity = Capacity(1.0)
+    layer = RoutedLayer(LinearGate(8, 4), TopK(2), FFN(4, 8, 16), dispatcher=capacity, statistics=stats)
+    plan = layer(torch.randn(1, 32, 8)).plan
+    lost = int((plan.mask_TK & ~plan.kept_TK).sum())
+    assert lost > 0
+    assert dropped(stats.trace()) == pytest.approx(lost / 64)
+    assert stats.summary()["dropped"] == dropped(stats.trace())
+    assert int(stats.counts_E.sum()) == 64  # demand, not what was served
+    assert dropped(resampled(stats.trace(), 0)) == pytest.approx(lost / 64, abs=0.25)
+
+
+def test_dropless_dispatch_drops_nothing() -> None:
+    stats = RoutingStats()
+    layer = RoutedLayer(LinearGate(8, 4), TopK(2), FFN(4, 8, 16), statistics=stats)
+    layer(torch.randn(1, 32, 8))
+    assert drop_by_position(stats.trace()).tolist() == [0.0] * 8
 
 
 def test_sequences_shorter_than_the_stretches_are_named() -> None:

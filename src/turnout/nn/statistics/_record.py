@@ -16,6 +16,7 @@ from turnout.nn.statistics.trace import Trace, renumbered
 class _Pass(NamedTuple):
     idx_TK: Tensor
     weights_TK: Tensor
+    kept_TK: Tensor
     entropy_T: Tensor
     sequence_T: Tensor
     token_T: Tensor | None
@@ -76,7 +77,8 @@ def _pass(plan: Plan, context: RoutingContext, length: int | None, kept: int) ->
     rest = [None if value is None else value[:kept].detach() for value in fields]
     idx_TK = plan.idx_TK[:kept].detach().to(torch.int16 if plan.experts < 2**15 else torch.int32)
     weights_TK = plan.weights_TK[:kept].detach().float()
-    return _Pass(idx_TK, weights_TK, entropy_T, sequence_T.detach(), rest[0], rest[1], rest[2])
+    kept_TK = plan.held_TK[:kept].detach()
+    return _Pass(idx_TK, weights_TK, kept_TK, entropy_T, sequence_T.detach(), rest[0], rest[1], rest[2])
 
 
 def _rows(made: _Pass, slots: int, experts: int) -> dict[str, Tensor]:
@@ -85,5 +87,6 @@ def _rows(made: _Pass, slots: int, experts: int) -> dict[str, Tensor]:
     more = slots - values["idx_TK"].shape[1]
     values["idx_TK"] = torch.nn.functional.pad(values["idx_TK"].long(), (0, more), value=experts)
     values["weights_TK"] = torch.nn.functional.pad(values["weights_TK"], (0, more))
+    values["kept_TK"] = torch.nn.functional.pad(values["kept_TK"], (0, more))
     mask_T = values.pop("mask_T", None)
     return values if mask_T is None else {name: value[mask_T.bool()] for name, value in values.items()}

@@ -19,16 +19,18 @@ HEADS = {
     "score_entropy": "score entropy",
     "effective_support": "support",
     "token_sparsity": "sparsity",
+    "dropped": "dropped",
 }
 
 
 def table(stats: RoutingStats) -> Any:
     """A rich table, a row a layer and their mean."""
+    from rich import box
     from rich.table import Table
 
     by_layer, mean = stats.by_layer(), stats.summary()
     names = [name for name in HEADS if name in mean]
-    made = Table("layer", title=f"Routing over {stats.tokens:,} tokens")
+    made = Table("layer", box=box.SIMPLE, title=f"Routing over {stats.tokens:,} tokens")
     for name in names:
         made.add_column(HEADS[name], justify="right")
     for layer, figures in by_layer.items():

@@ -12,6 +12,7 @@ from turnout.nn.base import recomputing
 from turnout.nn.plan import Plan, RoutingContext
 from turnout.nn.statistics import _show
 from turnout.nn.statistics._record import Record
+from turnout.nn.statistics.drops import dropped
 from turnout.nn.statistics.load import coefficient_of_variation, dead_experts, load_entropy, max_violation
 from turnout.nn.statistics.sparsity import token_sparsity
 from turnout.nn.statistics.trace import Trace
@@ -109,6 +110,7 @@ class RoutingStats:
             "effective_support": effective_support(trace),
             "score_entropy": score_entropy(trace),
             "token_sparsity": token_sparsity(trace),
+            "dropped": dropped(trace),
         }
 
     def by_layer(self) -> dict[int, dict[str, float]]:

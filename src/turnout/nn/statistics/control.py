@@ -93,6 +93,7 @@ def _pooled(traces: Sequence[Trace], generator: torch.Generator) -> list[Trace]:
         wide[0].experts,
         torch.cat([trace.sequence_T for trace in wide]),
         entropy_T=torch.cat(entropies) if len(entropies) == len(wide) else None,
+        kept_TK=torch.cat([trace.held_TK for trace in wide]),
     )
     return [_drawn(trace, pool, generator) for trace in wide]
 
@@ -101,7 +102,10 @@ def _widened(trace: Trace, slots: int) -> Trace:
     more = slots - trace.idx_TK.shape[1]
     pad = torch.nn.functional.pad
     return replace(
-        trace, idx_TK=pad(trace.idx_TK, (0, more), value=trace.experts), weights_TK=pad(trace.weights_TK, (0, more))
+        trace,
+        idx_TK=pad(trace.idx_TK, (0, more), value=trace.experts),
+        weights_TK=pad(trace.weights_TK, (0, more)),
+        kept_TK=pad(trace.held_TK, (0, more)),
     )
 
 
@@ -111,7 +115,13 @@ def _drawn(trace: Trace, source: Trace, generator: torch.Generator) -> Trace:
 
 def _picked(trace: Trace, source: Trace, pick_T: Tensor) -> Trace:
     entropy_T = None if source.entropy_T is None else source.entropy_T[pick_T]
-    return replace(trace, idx_TK=source.idx_TK[pick_T], weights_TK=source.weights_TK[pick_T], entropy_T=entropy_T)
+    return replace(
+        trace,
+        idx_TK=source.idx_TK[pick_T],
+        weights_TK=source.weights_TK[pick_T],
+        entropy_T=entropy_T,
+        kept_TK=None if source.kept_TK is None else source.kept_TK[pick_T],
+    )
 
 
 def _uniform(traces: Sequence[Trace], generator: torch.Generator) -> list[Trace]:
@@ -124,4 +134,4 @@ def _even(trace: Trace, generator: torch.Generator) -> Trace:
     slots = trace.idx_TK.shape[1]
     idx_TK = drawn_TE.topk(min(slots, trace.experts), -1).indices
     idx_TK = torch.nn.functional.pad(idx_TK, (0, slots - idx_TK.shape[1]), value=trace.experts)
-    return replace(trace, idx_TK=torch.where(trace.mask_TK, idx_TK, trace.experts))
+    return replace(trace, idx_TK=torch.where(trace.mask_TK, idx_TK, trace.experts), kept_TK=None)

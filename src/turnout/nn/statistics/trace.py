@@ -20,8 +20,9 @@ class Trace:
     """The choices of one layer over T tokens, those of a sequence one after the other in order of time.
 
     `idx_TK` are experts with the sentinel E in empty slots, `weights_TK` their weights, `top_T` each token's heaviest
-    expert. `entropy_T` is the entropy of the scores over log E, where scores were seen. `sequence_T` numbers sequences,
-    `token_T` holds ids of a vocabulary, `task_T` numbers tasks; None means unknown.
+    expert; `kept_TK` is False where a dispatcher dropped a choice. `entropy_T` is the entropy of the scores over log E,
+    where scores were seen. `sequence_T` numbers sequences, `token_T` holds ids of a vocabulary, `task_T` numbers tasks;
+    None means unknown.
 
     >>> trace = Trace.of(torch.tensor([[0], [2], [2], [1]]), experts=4, length=2)
     >>> trace.sequence_T.tolist(), trace.position_T.tolist(), trace.counts_E.tolist()
@@ -35,6 +36,7 @@ class Trace:
     token_T: Tensor | None = None
     task_T: Tensor | None = None
     entropy_T: Tensor | None = None
+    kept_TK: Tensor | None = None
 
     @classmethod
     def of(
@@ -48,6 +50,7 @@ class Trace:
         token_T: Tensor | None = None,
         task_T: Tensor | None = None,
         entropy_T: Tensor | None = None,
+        kept_TK: Tensor | None = None,
     ) -> Trace:
         """A trace of choices: sequences by number, or every `length` tokens one; else all tokens are one sequence.
 
@@ -66,13 +69,15 @@ class Trace:
         if weights_TK is None:
             weights_TK = (idx_TK < experts).float()
         order = sequence_T.cpu().argsort(stable=True)
-        kept = {name: None if value is None else value.detach().cpu()[order] for name, value in found.items()}
-        return cls(idx_TK[order], weights_TK.detach().cpu().float()[order], experts, **kept)  # type: ignore[arg-type]
+        found["kept_TK"] = kept_TK
+        rest = {name: None if value is None else value.detach().cpu()[order] for name, value in found.items()}
+        return cls(idx_TK[order], weights_TK.detach().cpu().float()[order], experts, **rest)  # type: ignore[arg-type]
 
     @classmethod
     def of_plan(cls, plan: Plan, **where: object) -> Trace:
         """A plan's choices; `where` as in `of`."""
         weights_TK = plan.weights_TK
+        where = {"kept_TK": plan.kept_TK, **where}
         return cls.of(plan.idx_TK, plan.experts, weights_TK=weights_TK, **where)  # type: ignore[arg-type]
 
     @property
@@ -84,6 +89,11 @@ class Trace:
     def mask_TK(self) -> Tensor:
         """True where a slot holds an expert."""
         return self.idx_TK < self.experts
+
+    @property
+    def held_TK(self) -> Tensor:
+        """True where a slot holds an expert that served it: a dispatcher of limited capacity may have dropped it."""
+        return self.mask_TK if self.kept_TK is None else self.mask_TK & self.kept_TK
 
     @property
     def chosen_TE(self) -> Tensor:
@@ -142,7 +152,7 @@ class Trace:
         return sums[starts + length] - sums[starts]
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Trace:
-        names = ("idx_TK", "weights_TK", "sequence_T", "token_T", "task_T", "entropy_T")
+        names = ("idx_TK", "weights_TK", "sequence_T", "token_T", "task_T", "entropy_T", "kept_TK")
         values = {name: getattr(self, name) for name in names}
         changed = {name: change(value) for name, value in values.items() if value is not None}
         return replace(self, **changed)  # type: ignore[arg-type]
