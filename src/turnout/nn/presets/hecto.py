@@ -1,6 +1,7 @@
 """Hecto: a sparse gate between experts of different kinds, a GRU for order and a feed-forward network for content.
 
-Source: "Hecto: Modular Sparse Experts for Adaptive and Interpretable Reasoning", 2025; no code.
+Source: "Hecto: Modular Sparse Experts for Adaptive and Interpretable Reasoning", 2025; weights, but no
+training code, are public.
 """
 
 from __future__ import annotations
