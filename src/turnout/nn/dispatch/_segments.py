@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch.nn import functional as F
 from turnout.errors import RoutingError
 from turnout.nn._rows import contiguous_gradient, gather, inverse
 from turnout.nn.base import Dispatched, Experts, Segments
+from turnout.nn.dispatch._segment_mm import segment_mm
 from turnout.nn.plan import Plan
 
 ALIGNMENT = 16  # bytes; `grouped_mm` refuses rows that do not start on it
@@ -59,12 +59,7 @@ class Order:
         expert_N = flat.index_select(0, order)
         return cls(order, token_N, expert_N, counts_E, plan.tokens, plan.k, back_TK, held_TK)
 
-    @cached_property
-    def ends_E(self) -> Tensor:
-        """Where each expert's rows end, int32."""
-        return self.counts_E.cumsum(0).to(torch.int32)
-
-    @cached_property
+    @property
     def sizes(self) -> list[int]:
         """Rows of each expert as plain numbers: the one synchronisation of a loop."""
         found: list[int] = self.counts_E.tolist()
@@ -112,9 +107,12 @@ class OrderedSegments(Segments):
 
     def __init__(self, order: Order) -> None:
         self.order, self.expert_N = order, order.expert_N
+        self._sizes: list[int] | None = None
 
     def split(self, x_NI: Tensor) -> Sequence[Tensor]:
-        return torch.split(x_NI, self.order.sizes)
+        if self._sizes is None:
+            self._sizes = self.order.sizes
+        return torch.split(x_NI, self._sizes)
 
 
 class LoopSegments(OrderedSegments):
@@ -134,21 +132,29 @@ class GroupedSegments(LoopSegments):
     def __init__(self, order: Order, *, strict: bool = False) -> None:
         super().__init__(order)
         self.strict = strict
+        self._ends_E = order.counts_E.cumsum(0).to(torch.int32)
 
     def linear(self, x_NI: Tensor, weight_EOI: Tensor) -> Tensor:
         rows_NI, weights = operands(x_NI, weight_EOI)
+        if torch.compiler.is_compiling() and not (x_NI.is_cuda and rows_NI.dtype == torch.bfloat16):
+            traced: Tensor = segment_mm(rows_NI, weights, self.order.counts_E)
+            return traced
         if said := refusal(weights, rows_NI.dtype):
             if self.strict:
                 raise RoutingError(f"Grouped: grouped_mm {said}; dispatch with Segment or Auto")
             return super().linear(x_NI, weight_EOI)
         if not rows_NI.shape[0]:
             return super().linear(x_NI, weight_EOI)
-        y_NO: Tensor = F.grouped_mm(rows_NI, weights.transpose(1, 2), offs=self.order.ends_E)
+        y_NO: Tensor = F.grouped_mm(rows_NI, weights.transpose(1, 2), offs=self._ends_E)
         return contiguous_gradient(y_NO)
 
 
 class RowSegments(LoopSegments):
     """Each row by itself, reading only its own expert's weights: for decoding a handful of tokens."""
+
+    def __init__(self, order: Order) -> None:
+        super().__init__(order)
+        self._chosen: list[int] | None = None
 
     def linear(self, x_NI: Tensor, weight_EOI: Tensor) -> Tensor:
         if x_NI.is_cuda:
@@ -156,15 +162,12 @@ class RowSegments(LoopSegments):
             return torch.bmm(picked_NOI, x_NI[..., None])[..., 0]
         if not x_NI.shape[0]:
             return super().linear(x_NI, weight_EOI)
+        if self._chosen is None:
+            self._chosen = self.expert_N.tolist()
         weights, rows = each(weight_EOI), []
         for row, expert in zip(x_NI.unbind(0), self._chosen, strict=True):
             rows.append(F.linear(*operands(row, weights[expert])))
         return torch.stack(rows)
-
-    @cached_property
-    def _chosen(self) -> list[int]:
-        found: list[int] = self.expert_N.tolist()
-        return found
 
 
 class UniformSegments(Segments):

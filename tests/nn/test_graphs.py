@@ -1,0 +1,99 @@
+"""The default path in a compiled graph, in an exported program, and under activation checkpointing."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from turnout.nn import FFN, LinearGate, LossFreeBias, RoutedLayer, RoutingContext, RoutingStats, SwitchLoss, TopK
+
+
+def layer_of(width: int = 8) -> RoutedLayer:
+    torch.manual_seed(0)
+    return RoutedLayer(LinearGate(width, 4), TopK(2), FFN(4, width, 8), balancers=[SwitchLoss(0.01)])
+
+
+class Loss(nn.Module):
+    """A block whose result holds the output and the balancing loss."""
+
+    def __init__(self, layer: RoutedLayer) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        routed = self.layer(x)
+        loss: Tensor = routed.output.square().sum() + routed.losses["switch_loss"]
+        return loss
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [8, 6])
+def test_compiles_into_one_graph(width: int) -> None:
+    block, x_TD = Loss(layer_of(width)), torch.randn(20, width, requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, of its tracer
+        compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
+        found = [compiled(x_TD), *torch.autograd.grad(compiled(x_TD), [x_TD, *block.parameters()])]
+    wanted = [block(x_TD), *torch.autograd.grad(block(x_TD), [x_TD, *block.parameters()])]
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_ragged_plan_compiles_too() -> None:
+    layer, x_TD = layer_of(), torch.randn(6, 8)
+    mask_T = torch.tensor([True, False, True, True, True, False])
+
+    def output(x_TD: Tensor) -> Tensor:
+        found: Tensor = layer(x_TD, RoutingContext(mask_T=mask_T)).output
+        return found
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = torch.compile(output, fullgraph=True, backend="eager")(x_TD)
+    torch.testing.assert_close(found, output(x_TD), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_exports_for_any_number_of_tokens() -> None:
+    layer = layer_of().eval()
+
+    class Output(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = self.layer(x).output
+            return found
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tokens = torch.export.Dim("tokens", min=2, max=4096)
+        program = torch.export.export(Output(), (torch.randn(20, 8),), dynamic_shapes=({0: tokens},))
+    for count in (20, 33):
+        x_TD = torch.randn(count, 8)
+        torch.testing.assert_close(program.module()(x_TD), layer(x_TD).output, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_checkpointing_gives_the_same_loss_and_counts_once(reentrant: bool) -> None:
+    def run(checkpointed: bool) -> tuple[list[Tensor], int, list[int]]:
+        bias, stats = LossFreeBias(4), RoutingStats()
+        torch.manual_seed(0)
+        layer = RoutedLayer(
+            LinearGate(8, 4), TopK(2), FFN(4, 8, 8), balancers=[SwitchLoss(0.01), bias], statistics=stats
+        )
+        block, x_TD = Loss(layer), torch.linspace(-1, 1, 160).view(20, 8).requires_grad_()
+        loss = checkpoint(block, x_TD, use_reentrant=reentrant) if checkpointed else block(x_TD)
+        loss.backward()
+        grads = [p.grad for p in block.parameters() if p.grad is not None]
+        return [loss, x_TD.grad, *grads], stats.tokens, bias.counts_E.tolist()
+
+    (found, tokens, counts), (wanted, *_), once = run(True), run(False), run(False)
+    torch.testing.assert_close(found, wanted)
+    assert (tokens, counts) == (20, once[2])
+    assert sum(counts) == 40
