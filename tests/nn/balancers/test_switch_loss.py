@@ -9,7 +9,17 @@ from torch import distributed, multiprocessing
 from torch.utils.checkpoint import checkpoint
 
 from turnout.errors import RoutingError
-from turnout.nn import FFN, LinearGate, RoutedLayer, RoutingContext, SwitchLoss, TopK, update_biases
+from turnout.nn import (
+    FFN,
+    EntropyLoss,
+    LinearGate,
+    LossFreeBias,
+    RoutedLayer,
+    RoutingContext,
+    SwitchLoss,
+    TopK,
+    update_biases,
+)
 from turnout.nn.base import Routing
 
 Make = Callable[..., Routing]
@@ -90,11 +100,21 @@ def _replica(rank: int, folder: str) -> None:
     layer = RoutedLayer(LinearGate(4, 4), TopK(1), FFN(4, 4, 4), balancers=[SwitchLoss(1.0, over="global")])
     layer.gate.linear.weight.data = 3 * torch.eye(4)
     x = torch.eye(4)[2 * rank : 2 * rank + 2].repeat(4, 1)  # each replica feeds its own half of the experts
-    torch.save(layer(x, RoutingContext()).losses["switch_loss"].item(), f"{folder}/{rank}")
+    loss = layer(x, RoutingContext()).losses["switch_loss"].item()
+    # rules that move beside the optimizer see both replicas too: the load is even, so no bias moves
+    bias, turning = LossFreeBias(4, 0.1), EntropyLoss(1.0, until=0.5, momentum=0.0)
+    other = RoutedLayer(layer.gate, TopK(1), FFN(4, 4, 4), balancers=[bias, turning])
+    other(x if rank else 100 * x)
+    update_biases(other)
+    torch.save((loss, bias.bias_E.tolist(), turning.level.item()), f"{folder}/{rank}")
     distributed.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_the_global_loss_is_over_all_replicas(tmp_path: Path) -> None:
+def test_global_loss_bias_and_turn_are_over_all_replicas(tmp_path: Path) -> None:
     multiprocessing.spawn(_replica, (str(tmp_path),), nprocs=2)
-    assert [torch.load(tmp_path / str(rank)) for rank in (0, 1)] == pytest.approx([1.0, 1.0], abs=1e-5)
+    first, second = (torch.load(tmp_path / str(rank)) for rank in (0, 1))
+    assert first[1:] == second[1:]
+    assert [first[0], second[0]] == pytest.approx([1.0, 1.0], abs=1e-5)
+    assert first[1] == [0.0] * 4
+    assert 0.05 < first[2] < 0.4  # between the sure replica's 0 and the other's

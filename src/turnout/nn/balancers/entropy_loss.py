@@ -11,7 +11,7 @@ from torch import Tensor
 from turnout.base import Number, OneOf
 from turnout.nn._entropy import tsallis
 from turnout.nn._steady import Steady
-from turnout.nn.balancers._parts import mean, probabilities
+from turnout.nn.balancers._parts import mean, over_replicas, probabilities
 from turnout.nn.base import Balancer, Routing, recomputing
 
 __all__ = ["EntropyLoss"]
@@ -24,8 +24,8 @@ class EntropyLoss(Steady, Balancer):
     entropy of the mean p: sign −1 spreads load. `schedule` maps the context's step to a factor.
 
     `until` makes the loss turn by itself (MAGNET): first it pushes coverage, −S(mean p), until the mean relative
-    entropy of tokens, a moving average over optimizer steps, falls below `until`, or the step reaches `until_step`;
-    from then on it pushes confidence, +S(p), for good (`turned` is saved with the state).
+    entropy of tokens, a moving average over optimizer steps and all replicas, falls below `until`, or the step reaches
+    `until_step`; from then on it pushes confidence, +S(p), for good (`turned` is saved with the state).
 
     Source: top-p routing (Huang et al. 2024, peaked); DynMoLE (Tsallis); LoRA-Mixer, whose printed sign and text
     disagree; MAGNET for the turn, without code, so trigger and average are ours. Limits: peaked gates unbalance load.
@@ -73,10 +73,13 @@ class EntropyLoss(Steady, Balancer):
 
     def after_step(self) -> bool:
         """Move the average entropy, and turn where it is low enough; False where nothing was gathered."""
-        if self.until is None or not bool(self.sums[1]):
+        if self.until is None:
             return False
-        self.level.mul_(self.momentum).add_((1 - self.momentum) * self.sums[0] / self.sums[1])
+        entropy, tokens = over_replicas(self.sums).clone()
         self.sums.zero_()
+        if not bool(tokens):
+            return False
+        self.level.mul_(self.momentum).add_((1 - self.momentum) * entropy / tokens)
         self.turned.logical_or_(self.level < self.until)
         return True
 
