@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import torch
 
 from turnout import registry
 from turnout.nn import testing
@@ -27,6 +28,25 @@ def test_contract(kind: str, name: str, check: str) -> None:
 @pytest.mark.parametrize("row", ROWS, ids="-".join)
 def test_parts_work_together_or_say_why_not(row: tuple[str, str, str, str]) -> None:
     testing.check_layer(*row)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in ("gate", "selector") for name in registry.names(kind)]
+)
+def test_a_trained_gate_or_selector_compiles_into_one_graph(kind: str, name: str) -> None:
+    torch.compiler.reset()
+    part, known = testing.build(kind, name).eval(), testing.context(12)
+    x = torch.randn(12, testing.WIDTH if kind == "gate" else testing.EXPERTS)
+
+    def call(x: torch.Tensor) -> torch.Tensor:
+        found = part(x, known)
+        return found[0] if kind == "gate" else found.weights_TE
+
+    torch.manual_seed(0)
+    plain = call(x)
+    torch.manual_seed(0)
+    assert torch.allclose(torch.compile(call, backend="eager", fullgraph=True)(x), plain, atol=1e-6)
 
 
 def test_the_rows_cover_every_pair() -> None:

@@ -88,12 +88,15 @@ class Threshold(Steady, Selector):
         if self.k is None:
             return self.level
         real_TE = by_TE if context.mask_T is None else by_TE[context.mask_T]
-        if not real_TE.numel() or not (self.training or bool(torch.isnan(self.level))):
+        compiling = torch.compiler.is_compiling()
+        if not real_TE.numel() or not (self.training or compiling or bool(torch.isnan(self.level))):
             return self.level
         flat = real_TE.reshape(-1)
         passing = min(max(round(self.k * real_TE.shape[0]), 1), flat.numel())
         found: Tensor = flat.kthvalue(flat.numel() - passing + 1).values
-        if self.training and not recomputing():
+        if not self.training:
+            return torch.where(torch.isnan(self.level), found, self.level)
+        if not recomputing():
             self.seen.add_(torch.stack([found, torch.ones_like(found)]))
         return found
 
