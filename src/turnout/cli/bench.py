@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TABLES = (
     "nine_llm, routellm_mmlu, routellm_gsm8k, local_pool, seven_llm, seven_llm:70_30, seven_llm:families, "
-    "routerbench_subset, alpacaeval, greenserv, clinc150, clinc150:sentence, metatool"
+    "routerbench_subset, alpacaeval, greenserv, clinc150, metatool"
 )
 
 
