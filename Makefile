@@ -51,6 +51,7 @@ docs: setup ## the pages and the stub that are generated from the registry
 	$(BIN)/python scripts/stub_nn.py
 	$(BIN)/turnout systems list --markdown > docs/systems.md
 	$(BIN)/turnout log formats --markdown > docs/importers.md
+	$(BIN)/turnout nn parts --markdown > docs/nn_parts.md
 
 router: setup ## fit the router that ships again, from its committed log
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh recipes/embedded/make-router.sh fit
