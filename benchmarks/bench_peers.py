@@ -1,7 +1,7 @@
 """Peers' routers beside ours: the same table, splits, embeddings and core.
 
     pip install semantic-router torch    # the rest comes with turnout
-    python benchmarks/bench_peers.py --data DIR [--seeds 1] [--only nine_llm|routellm_mmlu] [--json FILE]
+    python benchmarks/bench_peers.py --data DIR [--seeds 1] [--only TABLE] [--rows NAME]... [--json FILE]
 
 Whose code runs, said in each row:
 
@@ -43,6 +43,7 @@ from turnout.routers import Router
 from turnout.stats import paired_bootstrap
 
 ROUNDS, ASKED = 3, 200
+DEFAULT = "default router"
 Score = Callable[[Floats], Floats]  # embeddings (N, D) to a score per expert (N, E)
 
 
@@ -223,10 +224,10 @@ def microseconds(score: Score, x_ND: Floats) -> float:
     return min(found)
 
 
-def available(two: bool) -> Iterator[str]:
-    """The rows whose packages are there, RouteLLM's between two models alone; says what is missing."""
+def available(two: bool, wanted: Sequence[str]) -> Iterator[str]:
+    """The wanted rows whose packages are there, RouteLLM's between two models alone; says what is missing."""
     for name in PEERS:
-        if name.startswith("RouteLLM") and not two:
+        if name not in wanted or (name.startswith("RouteLLM") and not two):
             continue
         package = NEEDS.get(name)
         if package is None or importlib.util.find_spec(package):
@@ -235,25 +236,27 @@ def available(two: bool) -> Iterator[str]:
             print(f"{name}: left out, {package} is not installed")
 
 
-def compare(name: str, data: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
+def compare(name: str, data: Path, seeds: Sequence[int], wanted: Sequence[str]) -> list[dict[str, Any]]:
     """Every row on one table: accuracy and its gain over the best single expert, or APGR, and time."""
     log = datasets.load(name, data)
     table = Table.of(log)
     x_ND = np.asarray(registry.create("signal", "embedding").fit(log.texts).transform(log.texts))
     two = name == "routellm_mmlu"
     splits = few_labels(table, 1500, seeds) if two else folds(table, 5, seeds)
-    names, times = [*available(two), "default router"], dict[str, float]()
+    peers, times = [*available(two, wanted)], dict[str, float]()
+    names = [*peers, *([DEFAULT] if DEFAULT in wanted else [])]
     said = {row: np.full((len(seeds), *table.value_NE.shape), np.nan) for row in names}
     chosen = {row: np.zeros(len(table)) for row in [*names, "best single"]}
     for split in splits:
         train, seed = split.train_I, list(seeds).index(split.seed)
         side = Side(x_ND[train], table.value_NE[train], [log.texts[i] for i in train], log.experts)
-        for row in names[:-1]:
+        for row in peers:
             score = PEERS[row][1](side)
             said[row][seed, split.test_I] = score(x_ND[split.test_I])
             times.setdefault(row, microseconds(score, x_ND[split.test_I]))
-        router = Router.fit(log.select(train), seed=split.seed, guard=False, folds=3)
-        said["default router"][seed, split.test_I] = router.predict(log.select(split.test_I))[0]
+        if DEFAULT in names:
+            router = Router.fit(log.select(train), seed=split.seed, guard=False, folds=3)
+            said[DEFAULT][seed, split.test_I] = router.predict(log.select(split.test_I))[0]
         for row in names:
             choice_N = said[row][seed, split.test_I].argmax(axis=1)
             chosen[row][split.test_I] += table.value_NE[split.test_I, choice_N] / len(seeds)
@@ -263,7 +266,7 @@ def compare(name: str, data: Path, seeds: Sequence[int]) -> list[dict[str, Any]]
 
 
 def _row(name: str, chosen: dict[str, Floats], table: Table, micros: float | None) -> dict[str, Any]:
-    whose = PEERS[name][0] if name in PEERS else "turnout" if name == "default router" else "baseline"
+    whose = PEERS[name][0] if name in PEERS else "turnout" if name == DEFAULT else "baseline"
     gain = paired_bootstrap(chosen[name] - chosen["best single"], table.group_N, seed=0)
     found = {"name": name, "whose": whose, "accuracy": float(chosen[name].mean()), "gain": tuple(gain)}
     return {**found, "µs": micros}
@@ -317,6 +320,7 @@ def main() -> None:
     arguments.add_argument("--data", type=Path, help="folder of outcome tables; else the variable TURNOUT_DATA")
     arguments.add_argument("--only", choices=("nine_llm", "routellm_mmlu"), action="append")
     arguments.add_argument("--seeds", type=int, default=1)
+    arguments.add_argument("--rows", choices=[*PEERS, DEFAULT], action="append", help="all of them by default")
     arguments.add_argument("--json", type=Path)
     given = arguments.parse_args()
     if given.data is None and not os.environ.get(datasets.VARIABLE):
@@ -326,7 +330,7 @@ def main() -> None:
     found = {}
     for name in given.only or ("nine_llm", "routellm_mmlu"):
         print(f"\n{name}, {given.seeds} seeds")
-        found[name] = compare(name, datasets.folder(given.data), range(given.seeds))
+        found[name] = compare(name, datasets.folder(given.data), range(given.seeds), given.rows or [*PEERS, DEFAULT])
         show(found[name])
     if given.json:
         given.json.write_text(json.dumps(found, indent=2), encoding="utf-8")
