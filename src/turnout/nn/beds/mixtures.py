@@ -49,6 +49,7 @@ def train(
     steps: int = ciphers.STEPS,
     rate: float = ciphers.RATE,
     rows: int = ROWS,
+    faster: Mapping[str, float] | None = None,
     watch: Callable[[CharModel, int], None] | None = None,
 ) -> CharModel:
     """A pool trained on windows of all eight tasks together."""
@@ -65,7 +66,7 @@ def train(
         if watch is not None:
             watch(model, number)
 
-    ciphers.fit(model, one, steps=steps, rate=rate, after=after)
+    ciphers.fit(model, one, steps=steps, rate=rate, faster=faster, after=after)
     return model
 
 

@@ -21,6 +21,7 @@ __all__ = ["MHR"]
 
 SKILLS, RANK, BLOCKS, SCALE = 4, 2, 4, 4.0
 STEPS, SHOTS = 80, 20
+FASTER = {"gate.table": 10.0}  # the table learns at .1, as in the authors' code
 
 
 def _layer(width: int, out: int, tasks: int, blocks: int) -> RoutedLayer:
@@ -52,7 +53,7 @@ def _measured(name: str, seed: int, data: Path | None) -> Mapping[str, float]:
 
     key = "mhr" if name.startswith("mhr") else name
     if (key, seed, data) not in _trained:
-        _trained[key, seed, data] = mixtures.train(data, seed, factory, steps=STEPS)
+        _trained[key, seed, data] = mixtures.train(data, seed, factory, steps=STEPS, faster=FASTER)
     model = copy.deepcopy(_trained[key, seed, data])
     seen = mixtures.figures(data, model)
     found = [_adapted(copy.deepcopy(model), name, seed, data, task) for task in range(len(ciphers.HELD_OUT))]
@@ -94,7 +95,7 @@ def _adapted(model: Any, name: str, seed: int, data: Path | None, task: int) -> 
         with routing(model, task=row):
             return ciphers.loss_of(model, ids_BS).mean()
 
-    ciphers.fit(model, step, steps=SHOTS)
+    ciphers.fit(model, step, steps=SHOTS, faster=FASTER)
     ids_BS, task_B = held.validation(tasks=[task])
     loss = ciphers.evaluate(model, ids_BS, task_B * 0, 1, task=torch.tensor([row]))
     return float(loss[0]), sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -144,7 +145,7 @@ MHR = System(
     measure=_measure,
     table="ciphers",
     deviations=(
-        "No Gumbel noise on the table, and one learning rate for table and skills.",
+        "No Gumbel noise on the table.",
         "A new task's row starts at the mean of the rows there are.",
     ),
     limits=("Needs to know the task of every sequence.",),

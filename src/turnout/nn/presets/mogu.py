@@ -70,6 +70,17 @@ def _ids(texts: list[str]) -> Tensor:
     return torch.tensor([list(text.encode("ascii")) for text in texts])
 
 
+def _labels(texts: list[str], harmful_B: Tensor) -> Tensor:
+    """What the gate is told at each character read: 0 in the text, nothing in the request, then the answer's label."""
+    import torch
+
+    told_BS = torch.zeros(len(texts), 64, dtype=torch.int64)
+    for told_S, text, harmful in zip(told_BS, texts, harmful_B.tolist(), strict=True):
+        told_S[text.rindex("\n") :] = -1
+        told_S[len(text) - 1 :] = harmful
+    return told_BS
+
+
 def _answers(kind: str, harmful_B: Tensor) -> list[str]:
     if kind == "told":
         return [REFUSES if harmful else YIELDS for harmful in harmful_B.tolist()]
@@ -94,8 +105,9 @@ def _trained(seed: int, data: Path | None) -> Any:
 
     def answered(kind: str, **said: Any) -> Tensor:
         texts, harmful_B = _requests(data, 16, generator, "train")
+        told_BS = _labels(texts, harmful_B)
         ids_BS = _ids([text + answer for text, answer in zip(texts, _answers(kind, harmful_B), strict=True)])
-        with routing(model, task=harmful_B, **said):
+        with routing(model, task=told_BS, **said):
             logits_BSV = model(ids_BS[:, :-1]).logits[:, -len(YIELDS) :]
             loss = F.cross_entropy(logits_BSV.flatten(0, 1), ids_BS[:, -len(YIELDS) :].flatten())
             loss = loss if said else loss + sum(losses(model).values())
