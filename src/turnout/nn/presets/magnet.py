@@ -84,7 +84,8 @@ MAGNET = System(
         "Weight, trigger and latest turn are our guesses, the abstract gives none.",
     ),
     limits=(
-        "After the turn nothing holds the load: what coverage spread may gather again.",
+        "After the turn nothing holds the load: what coverage spread gathers again (9 of 32 experts idle here, none "
+        "where coverage is pushed throughout, at the same loss).",
         "The trigger reads the gate alone; a gate that is sure for a bad reason turns it too.",
     ),
 )
