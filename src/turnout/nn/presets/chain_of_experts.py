@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from turnout.nn.presets._chars import bed_of, on_chars, reference, trained
+from turnout.nn.presets._chars import bed_of, on_chars, trained
 from turnout.systems.base import Claim, Figures, Run, System
 
 __all__ = ["CHAIN_OF_EXPERTS"]
@@ -55,7 +55,6 @@ def _measure(system: System, run: Run) -> Figures:
         {
             "chain of 2 × top-2": trained(bed, _factory),
             "top-4 + switch": trained(bed, _wide),
-            "top-2 + switch (half the work)": reference(bed, "top-2 + switch"),
         },
         against="top-4 + switch",
         says="figures of routing are those of the last iteration",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from turnout.nn.presets._chars import bed_of, on_chars, reference, trained
+from turnout.nn.presets._chars import bed_of, on_chars, trained
 from turnout.systems.base import Claim, Figures, Run, System
 
 if TYPE_CHECKING:
@@ -72,11 +72,9 @@ def _measure(system: System, run: Run) -> Figures:
             "thor": trained(bed, _random, objective=_twice(5.0), steps=steps),
             "two passes without consistency": trained(bed, _random, objective=_twice(0.0), steps=steps),
             "learned top-1 + switch, two passes": trained(bed, _learned, objective=_twice(0.0), steps=steps),
-            "dense": reference(bed, "dense"),
         },
         against="learned top-1 + switch, two passes",
-        says="4 experts of 64 hidden units, one a token; every variant but dense passes each batch twice, for half the "
-        "steps",
+        says="4 experts of 64 hidden units, one a token; every variant passes each batch twice, for half the steps",
     )
 
 
