@@ -211,6 +211,10 @@ MOGU = System(
         "every projection, where theirs are at the attention's output (two small layers write no answer from there).",
         "The gate weighs every character of the answer, not the first few only.",
     ),
-    limits=("It refuses what the labels called harmful; a rewording that was not labelled may pass.",),
+    limits=(
+        "It refuses what the labels called harmful; a rewording that was not labelled may pass.",
+        "A gate must read the verdict from its own layer's input: in two small layers the verb is not there, both "
+        "adapters do what they should and the gate does not find which to trust.",
+    ),
     code="github.com/DYR1/MoGU",
 )
