@@ -160,6 +160,9 @@ APTP = System(
         "The code is chosen by cosine of a linear projection; there a hypernetwork makes an architecture vector.",
         "No contrastive loss between architectures and prompts; gates start nearer to 0 (300 steps, not 5,000).",
     ),
-    limits=("Balance by transport holds in training only; at use the nearest code is taken.",),
+    limits=(
+        "Balance by transport holds in training only; at use the nearest code is taken.",
+        "At this size codes hardly differ, so one mask does as well.",
+    ),
     code="github.com/rezashkv/diffusion_pruning",
 )
