@@ -213,8 +213,8 @@ MOGU = System(
     ),
     limits=(
         "It refuses what the labels called harmful; a rewording that was not labelled may pass.",
-        "A gate must read the verdict from its own layer's input: in two small layers the verb is not there, both "
-        "adapters do what they should and the gate does not find which to trust.",
+        "A gate must read the verdict from its own layer's input: here both adapters do what they should, and linear "
+        "gates do not learn which to trust.",
     ),
     code="github.com/DYR1/MoGU",
 )
