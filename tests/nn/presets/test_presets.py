@@ -32,7 +32,7 @@ def test_its_page_is_filled(name: str) -> None:
     assert system.measure is not None
     assert system.deviations
     assert system.limits
-    assert all(text.endswith(".") for text in (*system.deviations, *system.limits))
+    assert all(len(text) > 20 for text in (*system.deviations, *system.limits))
     assert any(part.partition(":")[0] in {*KINDS, "estimator", "signal"} for part in system.parts)
 
 

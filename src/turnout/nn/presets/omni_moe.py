@@ -69,6 +69,9 @@ OMNI_MOE = System(
         "Loss at equal active hidden units only; the authors' speed-up is of GPU kernels.",
         "The shared network is a plain GELU block; theirs is a SwiGLU.",
     ),
-    limits=("Reading vectors costs more than multiplying by them, so small experts are slow without kernels.",),
+    limits=(
+        "No balancer: a seventh of the atomic experts is dead here.",
+        "Reading vectors costs more than multiplying by them, so small experts are slow without kernels.",
+    ),
     code="github.com/flash-algo/omni-moe",
 )
