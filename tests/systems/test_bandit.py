@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from turnout import registry
 from turnout.evaluation import datasets
 from turnout.evaluation.tables import Table
 from turnout.outcomes import OutcomeLog
-from turnout.systems._bandit import aligned, crossed, fitted, replayed
+from turnout.systems._bandit import aligned, crossed, fitted, replayed, tuned
 from turnout.systems.base import Run
 
 
@@ -36,6 +37,20 @@ def test_the_value_of_a_contextual_choice_is_found_from_a_third_of_the_rewards()
     assert abs(value_N.mean() - 0.85) < 0.03
     learned = replayed(arms, features, table, (0, 1))
     assert 0.75 < learned.mean < 0.9
+
+
+def test_settings_are_chosen_without_a_look_at_the_test_side() -> None:
+    log, _ = world()
+    table = Table.of(log)
+    arms = registry.create("estimator", "linear_arms", on=("embedding",), tasks=False)
+    features = {n: registry.create("signal", n).fit(log.texts).transform(log.texts) for n in arms.signals}
+    train_I, test_I = np.arange(400), np.arange(400, 600)
+    spoiled = table.value_NE.copy()
+    spoiled[test_I] = 1 - spoiled[test_I]
+    turned = replace(table, value_NE=spoiled)
+    chosen, again = (tuned(arms, features, log.matrix(), one)(train_I, test_I) for one in (table, turned))
+    assert np.array_equal(chosen, again)
+    assert (chosen * table.value_NE[test_I]).sum(axis=1).mean() > 0.8
 
 
 def test_rewards_are_put_in_the_rows_and_columns_of_the_log() -> None:

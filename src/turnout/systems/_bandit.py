@@ -22,7 +22,8 @@ from turnout.systems.base import Figures, Run, System
 if TYPE_CHECKING:
     from turnout.outcomes import OutcomeLog
 
-FOLDS = 5
+FOLDS, INNER = 5, 3
+CLUSTERS, RIDGES = (4, 8, 16, 32), (0.05, 1.0)
 Chooser = Callable[[NDArray[np.intp], NDArray[np.intp]], Floats]  # training and test rows -> chances (I, E)
 
 
@@ -36,7 +37,8 @@ def measured(system: System, run: Run) -> Figures:
     features = {n: registry.create("signal", n).fit(log.texts).transform(log.texts) for n in own.signals}
     uniform_NE = log.matrix()
     choosers = {
-        system.title: fitted(own, features, learned_NE),
+        system.title: tuned(own, features, learned_NE, table),
+        f"{own.clusters} clusters, ridge {own.ridge:g}": fitted(own, features, learned_NE),
         "the same, from the uniform log alone": fitted(own, features, uniform_NE),
         "published features: task predicted, 3 clusters": fitted(published, features, learned_NE, table.tasks),
         **{b.name: _baseline(table, b.choose) for b in BASELINES if b.name in ("random", "best single", "task table")},
@@ -62,9 +64,11 @@ def measured(system: System, run: Run) -> Figures:
     return Figures(
         table=run.table,
         protocol=(
-            f"{FOLDS}-fold cross-validation by groups of queries, {len(run.seeds)} seeds; learned from every logged "
-            "reward of the training side, valued doubly robust on the uniform log of the test side, intervals over "
-            "queries; replay accepts the logged decisions that the learner would have made itself (Li et al., 2011)"
+            f"{FOLDS}-fold cross-validation by groups of queries, {len(run.seeds)} seeds; the numbers of clusters and "
+            f"the ridge ({len(CLUSTERS) * len(RIDGES)} pairs) chosen in {INNER} folds of each training side; learned "
+            "from every logged reward of the training side, valued doubly robust on the uniform log of the test side, "
+            "intervals over queries; replay accepts the logged decisions that the learner would have made itself (Li "
+            "et al., 2011)"
         ),
         metric="reward",
         value=bootstrap_mean(value_N, table.group_N, seed=0),
@@ -89,6 +93,26 @@ def fitted(estimator: Any, features: FeatureMap, scores_NE: Floats, tasks: Seque
         made = estimator.clone().fit(take(features, train_I), scores_NE[train_I], tasks=names)
         mean_IE = made.predict(take(features, test_I))[0]
         return np.asarray(np.eye(mean_IE.shape[1])[mean_IE.argmax(axis=1)])
+
+    return choose
+
+
+def tuned(arms: Any, features: FeatureMap, scores_NE: Floats, table: Table) -> Chooser:
+    """`fitted`, with clusters and ridge that are worth most within the training side: the test side has no say."""
+    settings = [arms.clone(clusters=clusters, ridge=ridge) for clusters in CLUSTERS for ridge in RIDGES]
+
+    def worth(chooser: Chooser, train_I: NDArray[np.intp]) -> float:
+        side_I = np.unique(table.group_N[train_I], return_inverse=True)[1]
+        fold_I = group_folds(side_I, INNER, seed=0)
+        total = 0.0
+        for fold in range(INNER):
+            fit_I, ask_I = train_I[fold_I != fold], train_I[fold_I == fold]
+            total += float((chooser(fit_I, ask_I) * table.value_NE[ask_I]).sum())
+        return total
+
+    def choose(train_I: NDArray[np.intp], test_I: NDArray[np.intp]) -> Floats:
+        choosers = [fitted(setting, features, scores_NE) for setting in settings]
+        return max(choosers, key=lambda chooser: worth(chooser, train_I))(train_I, test_I)
 
     return choose
 

@@ -45,7 +45,8 @@ GREENSERV = System(
     build=_build,
     deviations=(
         "The authors' runs give the bandit the true dataset label as its task. Here no label is used at any time: "
-        "eight clusters over embedding, format and length stand in for task and cluster. The row `published features` "
+        "clusters over embedding, format and length stand in for task and cluster, their number and the ridge chosen "
+        "within each training side. The row `published features` "
         "predicts the task from labels of the training side and has three clusters of embeddings, as they describe.",
         "The headline is an offline fit on both algorithms' logged rewards, valued on the uniform log alone.",
         "Online rows replay 11,008 uniform decisions, of which a learner accepts about one in sixteen; exploration of "

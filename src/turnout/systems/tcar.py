@@ -1,120 +1,22 @@
 """TCAR: a set of agents for a request, chosen by their cards, or a refusal; an agent is added by its card.
 
 Source: Tencent's TCAndon-Router, repository Tencent/TCAndon-Router (router prompt, agent cards, evaluation script).
-
-Shape letters: N texts, E experts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from turnout import registry
-from turnout.cards import Card, CardRouter
-from turnout.cards.fitting import MATCHERS
-from turnout.features import Floats
-from turnout.stats import bootstrap_mean, paired_bootstrap
-from turnout.systems._cards import Labelled, clinc150, hit, picked, places, rejected, searched
-from turnout.systems.base import Claim, Figures, Run, System
+from turnout.systems import _agents
+from turnout.systems.base import Claim, System
 
 __all__ = ["TCAR"]
 
-HIDDEN = 30  # experts that are added by their cards after the fit
-BLEND = 0.6
-
 
 def _build() -> Mapping[str, Any]:
-    return {
-        "signals": (registry.create("signal", "embedding"), registry.create("signal", "tfidf")),
-        "matchers": tuple(registry.create("matcher", name) for name in MATCHERS),
-        "floor": registry.create("floor", "max_score"),
-    }
-
-
-def _fitted(cards: Sequence[Card], train: Labelled, held: Labelled, seed: int) -> CardRouter:
-    parts = _build()
-    signals = {signal.name: signal for signal in parts["signals"]}
-    options = {"signals": signals, "matchers": parts["matchers"], "floor": parts["floor"], "seed": seed}
-    return CardRouter(cards).fit(*train, calibration=held, **options)
-
-
-def _measure(_system: System, run: Run) -> Figures:
-    cards, splits = clinc150(run.data)
-    ids = [card.id for card in cards]
-    full = _state(_fitted(cards, picked(splits["train"], ids), picked(splits["val"], ids), 0), splits)
-    rows, hits, raws = [_row("all by utterances", full, set())], [], []
-    lexical_NE, dense_NE = searched(cards, splits["test"][0])
-    raw_N = hit((1 - BLEND) * lexical_NE + BLEND * dense_NE, places(cards, splits["test"][1]))
-    for number, seed in enumerate(run.seeds):
-        hidden = set(np.random.default_rng(seed).permutation(ids)[:HIDDEN].tolist())
-        seen = [card for card in cards if card.id not in hidden]
-        known = [card.id for card in seen]
-        router = _fitted(seen, picked(splits["train"], known), picked(splits["val"], known), seed)
-        rows.append(_row(f"seed {seed}: before", _state(router, splits), set()))
-        router.add(card for card in cards if card.id in hidden)
-        after = _state(router, splits)
-        rows.append(_row(f"seed {seed}: after {HIDDEN} by card", after, hidden))
-        own = np.array([expert in hidden for expert in after["experts"]])
-        hits.append(after["hit"][own])
-        raws.append(raw_N[np.array([expert in hidden for expert in splits["test"][1]])])
-        rows.append({**_row(f"seed {seed}: same queries, all by utterances", full, hidden)})
-        if run.tick:
-            run.tick(number + 1, len(run.seeds))
-    hit_N, raw_N = np.concatenate(hits), np.concatenate(raws)
-    return Figures(
-        table="clinc150",
-        protocol=f"{HIDDEN} of 150 intents hidden from fitting, added by their cards, per seed; test split; weights, "
-        "sets and floors from the validation split of visible intents; out of scope at 95 % in-scope coverage",
-        metric="accuracy on experts added by card",
-        value=bootstrap_mean(hit_N, seed=0),
-        gain=paired_bootstrap(hit_N - raw_N, seed=0),
-        against="the card's words and embedding alone",
-        rows=rows,
-    )
-
-
-def _state(router: CardRouter, splits: Mapping[str, Labelled]) -> dict[str, Any]:
-    """Scores of the test utterances whose expert is there, and of those out of scope."""
-    assert router.learned is not None
-    texts, experts = picked(splits["test"], [card.id for card in router.cards])
-    logits_NE, scope_N = router.judge(texts)
-    outside_NE, outside_N = router.judge(splits["oos_test"][0])
-    expert_N = places(router.cards, experts)
-    set_NE = logits_NE >= logits_NE.max(axis=1, keepdims=True) - router.learned.delta
-
-    def kept(scores_NE: Floats, scope_N: Floats) -> Floats:
-        assert router.learned is not None
-        newcomer_N = router.new_E[scores_NE.argmax(axis=1)]
-        least_N = np.where(newcomer_N, router.learned.least_new, router.learned.least)
-        return np.asarray(scope_N >= least_N)
-
-    return {
-        "experts": experts,
-        "hit": hit(logits_NE, expert_N),
-        "covered": set_NE[np.arange(len(expert_N)), expert_N].astype(float),
-        "size": set_NE.sum(axis=1),
-        "rejected": rejected(scope_N, outside_N),
-        "kept": kept(logits_NE, scope_N),
-        "refused": 1.0 - kept(outside_NE, outside_N),
-    }
-
-
-def _row(name: str, found: Mapping[str, Any], hidden: set[str]) -> dict[str, str | float | None]:
-    own = np.array([expert in hidden for expert in found["experts"]])
-    return {
-        "name": name,
-        "accuracy": float(found["hit"].mean()),
-        "visible": float(found["hit"][~own].mean()),
-        "hidden": float(found["hit"][own].mean()) if own.any() else None,
-        "set coverage": float(found["covered"].mean()),
-        "set size": float(found["size"].mean()),
-        "out-of-scope recall": found["rejected"],
-        "kept by the floor": float(found["kept"].mean()),
-        "refused by the floor": float(found["refused"].mean()),
-    }
+    return _agents.build(registry.create("signal", "embedding"), cede=0.03)
 
 
 TCAR = System(
@@ -127,12 +29,7 @@ TCAR = System(
         "predicted agents.",
         "repository",
     ),
-    parts=(
-        "signal:embedding",
-        "signal:tfidf",
-        *(f"matcher:{name}" for name in MATCHERS),
-        "floor:max_score",
-    ),
+    parts=_agents.parts("embedding"),
     novelty="policy",
     build=_build,
     deviations=(
@@ -152,5 +49,5 @@ TCAR = System(
     ),
     code="github.com/Tencent/TCAndon-Router",
     table="clinc150",
-    measure=_measure,
+    measure=_agents.measure,
 )
