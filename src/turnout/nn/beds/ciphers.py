@@ -214,7 +214,7 @@ def fit(
     steps: int = STEPS,
     rate: float = RATE,
     faster: Mapping[str, float] | None = None,
-    after: Callable[[int], None] | None = None,
+    after: Callable[[int], object] | None = None,
 ) -> list[float]:
     """The bed's one recipe: Adam on what is trainable, rate falling to 0, no weight decay; the loss of each step.
 

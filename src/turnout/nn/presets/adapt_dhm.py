@@ -66,10 +66,10 @@ def _known() -> RoutedLayer:
     """The oracle: the domain is given, and each has its own scales."""
     from turnout.nn import RoutedLayer, TaskTableGate, TopK
 
-    layer = RoutedLayer(TaskTableGate(DOMAINS, DOMAINS), TopK(1), _scaled(DOMAINS))
-    layer.gate.table.requires_grad_(False).zero_()
-    layer.gate.table[:, 0].fill_diagonal_(1.0)
-    return layer
+    gate = TaskTableGate(DOMAINS, DOMAINS)
+    gate.table.requires_grad_(False).zero_()
+    gate.table[:, 0].fill_diagonal_(1.0)
+    return RoutedLayer(gate, TopK(1), _scaled(DOMAINS))
 
 
 def _single() -> RoutedLayer:
@@ -113,7 +113,8 @@ def _trained(kind: str, seed: int) -> Mapping[str, float]:
     layer = kinds[kind]()
     if kind == "adapt_dhm":  # clusters start at samples, as k-means does
         start = torch.randperm(len(x_ND), generator=torch.Generator().manual_seed(seed))[:CLUSTERS]
-        layer.gate.prototypes.copy_(F.normalize(x_ND[start], dim=-1))
+        gate: Any = layer.gate
+        gate.prototypes.copy_(F.normalize(x_ND[start], dim=-1))
 
     def loss(index_B: Tensor) -> Tensor:
         update_biases(layer)

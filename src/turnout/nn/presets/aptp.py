@@ -6,7 +6,7 @@ Source: Ganjdanesh et al., "Not All Prompts Are Made Equal: Prompt-based Pruning
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,7 @@ def _layer(kind: str) -> RoutedLayer:
     from turnout.nn import PrototypeGate, RandomChoice, RoutedLayer, Sinkhorn, TopK
 
     codes = 1 if kind == "one mask" else CODES
-    selectors = {
+    selectors: dict[str, Callable[[], Any]] = {
         "aptp": lambda: Sinkhorn(1, share=1.0, sharpness=SHARPNESS, iterations=ROUNDS, normalize=False),
         "without balance": lambda: TopK(1, normalize=False),
         "random code": lambda: RandomChoice(1),
@@ -81,7 +81,9 @@ def _build() -> Mapping[str, Any]:
 def _sizes(layer: RoutedLayer) -> Tensor:
     import torch
 
-    return torch.stack([part.size() for part in layer.experts.parts])
+    parts: Any = layer.experts.parts
+    sizes: list[Tensor] = [part.size() for part in parts]
+    return torch.stack(sizes)
 
 
 def _trained(kind: str, seed: int) -> Mapping[str, float]:

@@ -50,7 +50,7 @@ def _supernet(experts: int, widths: tuple[int, ...], seed: int) -> Mapping[str, 
 
     def scores(x_BD: Tensor, width: int) -> Tensor:
         logits_1E, _ = gate(x_BD[:1], RoutingContext(task_T=torch.tensor([WIDTHS.index(width)])))
-        mixed = pool.merged(select(logits_1E).weights_TE)
+        mixed: Any = pool.merged(select(logits_1E).weights_TE)
         hidden_BH = F.relu(x_BD @ mixed.up_proj[0, :width].T)
         out_BC: Tensor = head(x_BD + hidden_BH @ mixed.down_proj[0, :, :width].T)
         return out_BC

@@ -46,7 +46,7 @@ def _grow(model: Any, place: int) -> None:
         old = pool.experts
         pool.grow(RANKS)
         for parameter in (pool.in_ED, pool.out_EO):
-            parameter.register_hook(partial(_kept, old=old))
+            parameter.register_hook(partial(_kept, old=old))  # type: ignore[no-untyped-call]
 
 
 def _kept(grad: Any, old: int) -> Any:

@@ -51,7 +51,7 @@ def _mowst(seed: int) -> Mapping[str, float]:
         ]
         for optimizer in turns:
             optimizer.zero_grad()
-        (sure_N * lost_2N[0] + (1 - sure_N) * lost_2N[1]).mean().backward()
+        (sure_N * lost_2N[0] + (1 - sure_N) * lost_2N[1]).mean().backward()  # type: ignore[no-untyped-call]
         turns[step % 2].step()
     for expert in (weak, strong):
         expert.eval()

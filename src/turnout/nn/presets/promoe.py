@@ -187,7 +187,7 @@ PROMOE = System(
     ),
     limits=(
         "The loss does what it says (NMI of expert and class .36 without it, .85 with it) and costs .06 of flow loss "
-        "here: at weight 1 its gradient reaches the tokens too.",
+        "here; that its gradient reaches the tokens too may be why, which was not tested.",
         "Nothing balances load but the prototypes' own distance: an expert that wins no token gets no gradient.",
         "A label must say which tokens are unconditional.",
     ),

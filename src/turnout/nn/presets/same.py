@@ -35,7 +35,8 @@ def _build() -> Mapping[str, Any]:
     from turnout.nn.adapters import Protected
 
     layer = _layer(64, 64)
-    return {"layer": layer, "protected": Protected(layer.gate.linear.weight, share=SHARE)}
+    gate: Any = layer.gate
+    return {"layer": layer, "protected": Protected(gate.linear.weight, share=SHARE)}
 
 
 def _measured(name: str, seed: int, data: Path | None) -> Mapping[str, float]:

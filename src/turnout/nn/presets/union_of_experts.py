@@ -65,11 +65,13 @@ def _sliced(kind: str, seed: int) -> Mapping[str, float]:
     pool = Slices.of(up.weight, down.weight, EXPERTS, activation="relu", gated=False)
     generator = torch.Generator().manual_seed(seed)
     select: Selector = RandomChoice(CHOSEN) if kind == "random" else TopK(CHOSEN)
-    layer = RoutedLayer(LinearGate(64, EXPERTS), select, pool)
+    gate = LinearGate(64, EXPERTS)
     if kind == "fixed":  # the slices with the largest weights, whatever comes in
-        layer.gate.linear.weight.requires_grad_(False).zero_()
-        size_E = pool.up_proj.flatten(1).norm(dim=1) * pool.down_proj.flatten(1).norm(dim=1)
-        layer.gate.linear.bias = nn.Parameter(size_E.detach(), requires_grad=False)
+        gate.linear.weight.requires_grad_(False).zero_()
+        ups: Any = pool.up_proj
+        size_E = ups.flatten(1).norm(dim=1) * pool.down_proj.flatten(1).norm(dim=1)
+        gate.linear.bias = nn.Parameter(size_E.detach(), requires_grad=False)
+    layer = RoutedLayer(gate, select, pool)
 
     def scores(x_BD: Tensor) -> Tensor:
         # weights sum to 1, the slices of the dense block to 1 each: k gives the same scale
