@@ -42,7 +42,7 @@ def bench(
 ) -> None:
     """Measure every in-model preset beside its baselines, which are trained once: reproduced, tie, or not here."""
     from turnout.cli._evaluation import numbers, progress
-    from turnout.cli._output import emit
+    from turnout.cli._output import emit, stderr
     from turnout.errors import TurnoutError
     from turnout.systems.base import Run
 
@@ -58,6 +58,7 @@ def bench(
             row.update(figures=None, error=str(error))
         else:
             row.update(figures=found.to_dict(), error=None)
+            stderr().print(f"{system.name}: {found.headline}", highlight=False, markup=False)
             if record is not None and system.number is not None:
                 _write(record / f"{system.name}.json", found)
         rows.append({**row, "cpu_seconds": time.process_time() - began})

@@ -10,7 +10,6 @@ from turnout.nn.dispatch.dense import Dense
 from turnout.nn.dispatch.grouped import Grouped
 from turnout.nn.dispatch.module_loop import ModuleLoop
 from turnout.nn.dispatch.per_token import PerToken
-from turnout.nn.dispatch.segment import Segment
 from turnout.nn.plan import Plan
 
 __all__ = ["Auto"]
@@ -34,7 +33,6 @@ class Auto(Dispatcher):
     def __init__(self) -> None:
         super().__init__()
         self.grouped, self.dense, self.per_token, self.module_loop = Grouped(), Dense(), PerToken(), ModuleLoop()
-        self.segment = Segment()
 
     def pick(self, plan: Plan, experts: Experts) -> Dispatcher:
         """The dispatcher for this plan and pool."""
@@ -47,10 +45,7 @@ class Auto(Dispatcher):
         return self.per_token if plan.tokens * plan.k <= FEW else self.grouped
 
     def _weighted(self, x_TD: Tensor, plan: Plan, experts: Experts) -> Tensor:
-        picked = self.pick(plan, experts)
-        if picked is self.grouped and not (x_TD.is_cuda or torch.compiler.is_compiling()) and experts.blocks:
-            picked = self.segment
-        return picked._weighted(x_TD, plan, experts)
+        return self.pick(plan, experts)._weighted(x_TD, plan, experts)
 
     def _dispatch(self, x_TD: Tensor, plan: Plan, experts: Experts) -> Dispatched:
         return self.pick(plan, experts)._dispatch(x_TD, plan, experts)
