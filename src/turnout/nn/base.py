@@ -120,14 +120,12 @@ class Segments(ABC):
 class Experts(Part):
     """A pool of E experts of one kind: rows in expert order → outputs. A subclass writes `forward`.
 
-    `stacked` is False where experts are modules of their own, so that no product over all of them exists; `blocks` is
-    True where `blocked` gives an answer on a CPU.
+    `stacked` is False where experts are modules of their own, so that no product over all of them exists.
     """
 
     kind = "experts"
     experts: int
     stacked: bool = True
-    blocks: bool = False
 
     @abstractmethod
     def forward(self, x_ND: Tensor, segments: Segments) -> Tensor:
@@ -278,10 +276,12 @@ def forbid_nan(logits_TE: Tensor, who: str) -> None:
         return
     if logits_TE.is_cuda:
         torch._assert_async(~torch.isnan(logits_TE).any())
-    elif bool(torch.isnan(logits_TE.detach().sum())) and bool(
-        torch.isnan(logits_TE).any()
-    ):  # a sum is cheaper to look at
-        row = int(torch.isnan(logits_TE).any(-1).nonzero()[0, 0])
+        return
+    if not bool(torch.isnan(logits_TE.detach().sum())):  # a sum is cheaper to look at
+        return
+    bad_T = torch.isnan(logits_TE).any(-1)
+    if bool(bad_T.any()):  # +inf and −inf sum to NaN too
+        row = int(bad_T.nonzero()[0, 0])
         raise RoutingError(f"{who}: logits must be numbers, got NaN in row {row} of {logits_TE.shape[0]}")
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from turnout.errors import RoutingError
-from turnout.nn.layer import Routed, RoutedLayer
+from turnout.nn.layer import Routed, RoutedLayer, summed
 from turnout.nn.plan import RoutingContext
 
 
@@ -41,11 +41,10 @@ class Chain(nn.Module):
     def forward(self, x: Tensor, context: RoutingContext | None = None) -> Routed:
         """x [..., D] → Routed."""
         context = context or RoutingContext()
-        start, losses = x, dict[str, Tensor]()
+        start, losses = x, []
         for layer in self.layers:
             routed: Routed = layer(x, context)
-            for name, loss in routed.losses.items():
-                losses[name] = losses[name] + loss if name in losses else loss
+            losses.append(routed.losses)
             x = x + routed.output if self.inner else routed.output
             context = replace(context, state=routed.state)
-        return Routed(x - start if self.inner else x, losses, routed.plan, routed.state)
+        return Routed(x - start if self.inner else x, summed(losses), routed.plan, routed.state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -128,12 +128,17 @@ class OutputOnly(nn.Module):
 
 def losses(model: nn.Module) -> dict[str, Tensor]:
     """The balancing losses of a model's last pass, by name, summed over its layers."""
-    found: dict[str, Tensor] = {}
-    for module in model.modules():
-        if isinstance(module, OutputOnly) and module.last is not None:
-            for name, loss in module.last.losses.items():
-                found[name] = found[name] + loss if name in found else loss
-    return found
+    passes = (module.last for module in model.modules() if isinstance(module, OutputOnly))
+    return summed(last.losses for last in passes if last is not None)
+
+
+def summed(each: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Losses of several layers or iterations, added by name."""
+    total: dict[str, Tensor] = {}
+    for losses in each:
+        for name, loss in losses.items():
+            total[name] = total[name] + loss if name in total else loss
+    return total
 
 
 def update_biases(model: nn.Module) -> int:

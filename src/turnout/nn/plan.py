@@ -15,6 +15,19 @@ from torch import Tensor
 from turnout.errors import RoutingError
 
 
+def counted(idx: Tensor, experts: int) -> Tensor:
+    """Rows each expert gets, [E] int64, of indices of any shape; the sentinel E counts nowhere."""
+    flat_N = idx.reshape(-1)
+    counts = torch.zeros(experts + 1, dtype=torch.int64, device=flat_N.device)
+    return counts.scatter_add_(0, flat_N, torch.ones_like(flat_N))[:experts]
+
+
+def chosen(idx_TK: Tensor, experts: int) -> Tensor:
+    """True where a token goes to an expert, [T, E]."""
+    chosen_TE = torch.zeros(idx_TK.shape[0], experts + 1, dtype=torch.bool, device=idx_TK.device)
+    return chosen_TE.scatter_(1, idx_TK, True)[:, :experts]
+
+
 @dataclass(frozen=True)
 class Override:
     """A hand on one layer's choice: `add` [E] or [T, E] to the logits, experts to `silence`, or a whole plan.
@@ -129,15 +142,12 @@ class Plan:
     @property
     def counts_E(self) -> Tensor:
         """Rows each expert gets, int64."""
-        flat_N = self.idx_TK.reshape(-1)
-        counts = torch.zeros(self.experts + 1, dtype=torch.int64, device=flat_N.device)
-        return counts.scatter_add_(0, flat_N, torch.ones_like(flat_N))[: self.experts]
+        return counted(self.idx_TK, self.experts)
 
     @property
     def chosen_TE(self) -> Tensor:
         """True where a token goes to an expert."""
-        chosen = torch.zeros(self.tokens, self.experts + 1, dtype=torch.bool, device=self.idx_TK.device)
-        return chosen.scatter_(1, self.idx_TK, self.mask_TK)[:, : self.experts]
+        return chosen(self.idx_TK, self.experts)
 
     @property
     def weights_TE(self) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from turnout.nn.layer import Routed
+from turnout.nn.layer import Routed, summed
 from turnout.nn.plan import Plan, RoutingContext
 
 
@@ -115,7 +115,7 @@ class CharModel(nn.Module):
             context or RoutingContext(), layer=0, state=None, token_T=ids_BS.reshape(-1), sequence_T=sequence_T
         )
         x_BSD = self.embed(ids_BS) + self.place[:length]
-        losses: dict[str, Tensor] = {}
+        losses: list[dict[str, Tensor]] = []
         plans: list[Plan | None] = []
         for number, (attend, block) in enumerate(zip(self.attend, self.blocks, strict=True)):
             mixed_BSD, share_BSS = attend(self.norms[2 * number](x_BSD), self.wants_attention)
@@ -125,10 +125,9 @@ class CharModel(nn.Module):
                 routed = Routed(routed, {}, None, context.state)  # type: ignore[arg-type]
             x_BSD = x_BSD + routed.output
             plans.append(routed.plan)
-            for name, loss in routed.losses.items():
-                losses[name] = losses[name] + loss if name in losses else loss
+            losses.append(routed.losses)
             context = context.after(routed.state)
-        return Passed(self.head(self.norms[-1](x_BSD)), losses, tuple(plans))
+        return Passed(self.head(self.norms[-1](x_BSD)), summed(losses), tuple(plans))
 
 
 def per_layer(block: Callable[[Size], nn.Module]) -> Factory:

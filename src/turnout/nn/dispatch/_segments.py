@@ -13,7 +13,7 @@ from turnout.errors import RoutingError
 from turnout.nn._rows import contiguous_gradient, gather, inverse
 from turnout.nn.base import Dispatched, Experts, Segments
 from turnout.nn.dispatch._segment_mm import segment_mm
-from turnout.nn.plan import Plan
+from turnout.nn.plan import Plan, counted
 
 ALIGNMENT = 16  # bytes; `grouped_mm` refuses rows that do not start on it
 GROUPED = (torch.float32, torch.bfloat16, torch.float16)
@@ -73,12 +73,6 @@ class Order:
         """What the experts gave back, with the way back to the tokens."""
         full = self.back_TK is not None
         return Dispatched(rows_NM, self.slot_N, self.tokens, self.k, full, self.back_TK, self.held_TK)
-
-
-def counted(flat_N: Tensor, experts: int) -> Tensor:
-    """Rows each expert gets, int64; the sentinel E counts nowhere."""
-    counts = torch.zeros(experts + 1, dtype=torch.int64, device=flat_N.device)
-    return counts.scatter_add_(0, flat_N, torch.ones_like(flat_N))[:experts]
 
 
 def aligned(width: int, dtype: torch.dtype) -> bool:

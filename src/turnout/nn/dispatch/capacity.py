@@ -10,8 +10,8 @@ from torch import Tensor
 
 from turnout.base import Number, OneOf
 from turnout.nn.base import Dispatched, Dispatcher, Experts
-from turnout.nn.dispatch._segments import GroupedSegments, UniformSegments, counted, run
-from turnout.nn.plan import Plan
+from turnout.nn.dispatch._segments import GroupedSegments, UniformSegments, run
+from turnout.nn.plan import Plan, counted
 
 __all__ = ["Capacity"]
 

@@ -31,7 +31,6 @@ class FFN(Experts):
     (3, 8)
     """
 
-    blocks = True
     rules: ClassVar = {
         "experts": Number(1, integer=True),
         "width": Number(1, integer=True),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from turnout.errors import RoutingError
-from turnout.nn.plan import Plan
+from turnout.nn.plan import Plan, chosen, counted
 
 
 @dataclass(frozen=True)
@@ -98,13 +98,12 @@ class Trace:
     @property
     def chosen_TE(self) -> Tensor:
         """True where a token goes to an expert."""
-        chosen = torch.zeros(self.tokens, self.experts + 1, dtype=torch.bool)
-        return chosen.scatter_(1, self.idx_TK, True)[:, : self.experts]
+        return chosen(self.idx_TK, self.experts)
 
     @property
     def counts_E(self) -> Tensor:
         """Rows of each expert, int64."""
-        return self.idx_TK.reshape(-1).bincount(minlength=self.experts + 1)[: self.experts]
+        return counted(self.idx_TK, self.experts)
 
     @property
     def top_T(self) -> Tensor:
