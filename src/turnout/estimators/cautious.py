@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from turnout.base import Number, Of, Rule
+from turnout.estimators._around import Around
 from turnout.estimators.base import Estimator
 from turnout.estimators.ridge import Ridge
 from turnout.features import FeatureMap, Floats
@@ -15,7 +16,7 @@ from turnout.features import FeatureMap, Floats
 __all__ = ["Cautious"]
 
 
-class Cautious(Estimator):
+class Cautious(Around):
     """The estimator `of`, with every expert that joins later predicted `caution` standard errors lower.
 
     Without this an expert known by a few dozen outcomes is asked wherever luck made it look best, which costs several
@@ -44,19 +45,6 @@ class Cautious(Estimator):
         made.check()
         made.of_, made.caution_E_ = fitted, np.zeros(experts)
         return made
-
-    @property
-    def signals(self) -> tuple[str, ...]:
-        return self.of.signals
-
-    @property
-    def models(self) -> int:
-        return self.of.models
-
-    def check(self) -> None:
-        """Raise ParameterError for a parameter, of this estimator or the inner one, that breaks its rule."""
-        super().check()
-        self.of.check()
 
     def _fit(self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None) -> None:
         self.of_ = self.of.clone().fit(features, scores_NE, weights_NE=weights_NE, tasks=tasks)

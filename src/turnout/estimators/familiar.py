@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from turnout.base import Number, Of, Rule
+from turnout.estimators._around import Around
 from turnout.estimators._cells import dense
 from turnout.estimators.base import Estimator, weighted_mean
 from turnout.estimators.stack import Stack
@@ -18,7 +19,7 @@ __all__ = ["Familiar"]
 TWIN = 0.9999  # a cosine from which on two logged queries are taken for one
 
 
-class Familiar(Estimator):
+class Familiar(Around):
     """The estimator `of`, shrunk towards each expert's mean score where a query resembles nothing in the log.
 
     A query's nearness is its mean cosine, in a dense `signal` of unit rows, to the `nearest` most similar of at most
@@ -61,15 +62,6 @@ class Familiar(Estimator):
     @property
     def signals(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*self.of.signals, self.signal)))
-
-    @property
-    def models(self) -> int:
-        return self.of.models
-
-    def check(self) -> None:
-        """Raise ParameterError for a parameter, of this estimator or the inner one, that breaks its rule."""
-        super().check()
-        self.of.check()
 
     def _fit(self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None) -> None:
         self.of_ = self.of.clone().fit(features, scores_NE, weights_NE=weights_NE, tasks=tasks)
