@@ -35,6 +35,7 @@ from turnout.nn.gates.linear_gate import LinearGate
 from turnout.nn.layer import RoutedLayer
 from turnout.nn.plan import Plan, RoutingContext
 from turnout.nn.selectors.top_k import TopK
+from turnout.testing import contracts
 
 Make: TypeAlias = Callable[..., Any]
 Check: TypeAlias = Callable[[Make], None]
@@ -107,15 +108,7 @@ def run(cls: type[Part], **params: object) -> list[str]:
 
 def run_one(cls: type[Part], name: str, check: Check, make: Make) -> None:
     """One check, with the known failures in mind."""
-    reason = KNOWN_FAILURES.get((cls.kind, cls.name, name))
-    try:
-        check(make)
-    except AssertionError as error:
-        if reason is None:
-            raise AssertionError(f"{name}: {error}") from error
-    else:
-        if reason is not None:
-            raise AssertionError(f"{name}: passes, but is listed as a known failure ({reason})")
+    contracts.run_one(name, partial(check, make), KNOWN_FAILURES.get((cls.kind, cls.name, name)))
 
 
 def context(tokens: int, **changes: Any) -> RoutingContext:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -62,14 +63,21 @@ def run(cls: type[Component], **params: object) -> list[str]:
 
     names = []
     for name, check in checks(cls.kind):
-        reason = KNOWN_FAILURES.get((cls.kind, cls.name, name))
-        try:
-            check(make)
-        except AssertionError as error:
-            if reason is None:
-                raise AssertionError(f"{name}: {error}") from error
-        else:
-            if reason is not None:
-                raise AssertionError(f"{name}: passes, but is listed as a known failure ({reason})")
+        run_one(name, partial(check, make), KNOWN_FAILURES.get((cls.kind, cls.name, name)))
         names.append(name)
     return names
+
+
+def run_one(name: str, check: Callable[[], object], known: str | None) -> None:
+    """One check; `known` is why it is known to fail.
+
+    Raises AssertionError, prefixed with the check's name, where it fails unexpectedly, or passes so.
+    """
+    try:
+        check()
+    except AssertionError as error:
+        if known is None:
+            raise AssertionError(f"{name}: {error}") from error
+    else:
+        if known is not None:
+            raise AssertionError(f"{name}: passes, but is listed as a known failure ({known})")
