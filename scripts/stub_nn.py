@@ -21,7 +21,8 @@ def stub() -> str:
     lines = [
         f"from {module} import {name} as {name}" for module, names in sorted(homes.items()) for name in sorted(names)
     ]
-    return "\n".join([*lines, "", "KINDS: tuple[str, ...]", "HOMES: dict[str, str]", ""])
+    tail = ["KINDS: tuple[str, ...]", "HOMES: dict[str, str]", "", "def need_torch(who: str) -> None: ...", ""]
+    return "\n".join([*lines, "", *tail])
 
 
 if __name__ == "__main__":

@@ -44,9 +44,10 @@ def bench(
     from turnout.cli._evaluation import numbers, progress
     from turnout.cli._output import emit, stderr
     from turnout.errors import TurnoutError
+    from turnout.nn import need_torch
     from turnout.systems.base import Run
 
-    _need_torch()
+    need_torch("`turnout nn`")
     rows: list[dict[str, Any]] = []
     for system in _chosen(only):
         began = time.process_time()
@@ -74,24 +75,15 @@ def parts(
 ) -> None:
     """Every registered gate, selector, balancer, pool of experts, dispatcher and combiner."""
     from turnout.cli._output import emit, table
+    from turnout.nn import need_torch
 
-    _need_torch()
+    need_torch("`turnout nn`")
     found = [(kind, name, line) for kind in HEADINGS for name, line in _parts(kind)]
     if markdown:
         typer.echo(_page(found), nl=False)
         return
     result = {"parts": [{"kind": kind, "name": name, "says": line} for kind, name, line in found]}
     emit(result, as_json, lambda console: console.print(table(["kind", "name", "says"], found)))
-
-
-def _need_torch() -> None:
-    """Raise ConfigError naming the extra where torch is missing."""
-    import importlib.util
-
-    from turnout.errors import ConfigError
-
-    if importlib.util.find_spec("torch") is None:
-        raise ConfigError("`turnout nn` needs torch: pip install 'turnout[nn]'")
 
 
 def _chosen(only: str | None) -> list[System]:

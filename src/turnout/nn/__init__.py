@@ -34,14 +34,20 @@ HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if (name in HOMES or name.lower() in _parts()) and importlib.util.find_spec("torch") is None:
-        raise ConfigError("turnout.nn needs torch: pip install 'turnout[nn]'")
+    if name in HOMES or name.lower() in _parts():
+        need_torch("turnout.nn")
     if name in HOMES:
         return getattr(importlib.import_module(f"turnout.nn.{HOMES[name]}"), name)
     kind, part = _parts().get(name.lower(), ("", ""))
     if kind and (found := registry.get(kind, part)).__name__ == name:
         return found
     raise AttributeError(f"module 'turnout.nn' has no attribute {name!r}")
+
+
+def need_torch(who: str) -> None:
+    """Raise ConfigError naming the extra where torch is missing."""
+    if importlib.util.find_spec("torch") is None:
+        raise ConfigError(f"{who} needs torch: pip install 'turnout[nn]'")
 
 
 @cache

@@ -77,3 +77,5 @@ from turnout.nn.statistics.base import RoutingStats as RoutingStats
 
 KINDS: tuple[str, ...]
 HOMES: dict[str, str]
+
+def need_torch(who: str) -> None: ...
