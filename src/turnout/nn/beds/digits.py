@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 CLASSES, PIXELS, SIDE = 10, 64, 8
+FREQUENCIES = 8  # of a flow's time: 16 features
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,20 @@ def descend(
         optimizer.step()
         schedule.step()
     model.eval()
+
+
+def noisy(x_ND: Tensor, spread: float, generator: torch.Generator) -> Tensor:
+    """Images under Gaussian noise."""
+    return x_ND + spread * torch.randn(x_ND.shape, generator=generator)
+
+
+def flowed(data_BD: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Rectified flow at random times: x_t = (1 − t) · noise + t · data, features of t, the velocity data − noise."""
+    noise_BD = torch.randn(data_BD.shape, generator=generator)
+    time_B1 = torch.rand(len(data_BD), 1, generator=generator)
+    angle_BF = time_B1 * torch.pi * 2.0 ** torch.arange(FREQUENCIES)
+    time_BF = torch.cat([angle_BF.sin(), angle_BF.cos()], dim=-1)
+    return torch.lerp(noise_BD, data_BD, time_B1), time_BF, data_BD - noise_BD
 
 
 def accuracy(scores_NC: Tensor, label_N: Tensor) -> float:

@@ -22,6 +22,17 @@ def bed_of(run: Run, domains: int = 1) -> Bed:
     return chars.one_domain(run.data) if domains == 1 else chars.two_domains(run.data)
 
 
+def first_layer(factory: Callable[[Any], Sequence[Any]]) -> Callable[[], Mapping[str, Any]]:
+    """What builds a preset whose layers are alike: the first one of `factory` at the bed's size."""
+
+    def build() -> Mapping[str, Any]:
+        from turnout.nn.beds.model import Size
+
+        return {"layer": factory(Size())[0]}
+
+    return build
+
+
 def trained(bed: Bed, factory: Callable[[Any], Sequence[Any]], more: More | None = None, **options: Any) -> Variant:
     """A variant that trains blocks of `factory`; `options` go to the bed's `train`."""
 

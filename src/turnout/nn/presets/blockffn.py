@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from turnout.nn.presets._chars import bed_of, on_chars, reference, trained
+from turnout.nn.presets._chars import bed_of, first_layer, on_chars, reference, trained
 from turnout.systems.base import Claim, Figures, Run, System
 
 if TYPE_CHECKING:
@@ -29,12 +29,6 @@ def _factory(size: Any, losses: bool = True) -> Sequence[Any]:
         return [control, ChunkLocality()] if losses else [control]
 
     return routed(lambda: ReLU(EXPERTS), balancers)(size)
-
-
-def _build() -> Mapping[str, Any]:
-    from turnout.nn.beds.model import Size
-
-    return {"layer": _factory(Size())[0]}
 
 
 def _sparse(found: Trained) -> Mapping[str, float]:
@@ -84,7 +78,7 @@ BLOCKFFN = System(
         "experts:ffn",
     ),
     novelty="balancer",
-    build=_build,
+    build=first_layer(_factory),
     measure=_measure,
     table="characters",
     deviations=(

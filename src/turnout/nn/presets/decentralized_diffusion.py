@@ -29,35 +29,18 @@ def _build() -> Mapping[str, Any]:
     return {"layer": RoutedLayer(LinearGate(64 + TIME, CLUSTERS), Soft(), experts, combiner=PosteriorMix())}
 
 
-def _inputs(x_BD: Tensor, time_B: Tensor) -> Tensor:
-    import torch
-
-    angle_BF = time_B[:, None] * torch.pi * 2.0 ** torch.arange(TIME // 2)
-    return torch.cat([x_BD, angle_BF.sin(), angle_BF.cos()], dim=-1)
-
-
-def _noised(data_BD: Tensor, generator: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Rectified flow: x_t = (1 − t) · noise + t · data, t, and the velocity data − noise."""
-    import torch
-
-    noise_BD = torch.randn(data_BD.shape, generator=generator)
-    time_B = torch.rand(len(data_BD), generator=generator)
-    x_BD = torch.lerp(noise_BD, data_BD, time_B[:, None])
-    return x_BD, time_B, data_BD - noise_BD
-
-
 def _flow(data_ND: Tensor, steps: int, seed: int) -> nn.Module:
     import torch
     from torch.nn import functional as F
 
-    from turnout.nn.beds.digits import descend, network
+    from turnout.nn.beds.digits import descend, flowed, network
 
     torch.manual_seed(seed)
     model, generator = network(64 + TIME, HIDDEN, 64), torch.Generator().manual_seed(seed)
 
     def loss(index_B: Tensor) -> Tensor:
-        x_BD, time_B, velocity_BD = _noised(data_ND[index_B], generator)
-        return F.mse_loss(model(_inputs(x_BD, time_B)), velocity_BD)
+        x_BD, time_BF, velocity_BD = flowed(data_ND[index_B], generator)
+        return F.mse_loss(model(torch.cat([x_BD, time_BF], dim=-1)), velocity_BD)
 
     descend(model, loss, len(data_ND), seed=seed, steps=steps, batch=BATCH)
     return model
@@ -68,14 +51,14 @@ def _router(data_ND: Tensor, cluster_N: Tensor, seed: int) -> nn.Module:
     import torch
     from torch.nn import functional as F
 
-    from turnout.nn.beds.digits import descend, network
+    from turnout.nn.beds.digits import descend, flowed, network
 
     torch.manual_seed(seed)
     model, generator = network(64 + TIME, HIDDEN, CLUSTERS), torch.Generator().manual_seed(seed)
 
     def loss(index_B: Tensor) -> Tensor:
-        x_BD, time_B, _ = _noised(data_ND[index_B], generator)
-        return F.cross_entropy(model(_inputs(x_BD, time_B)), cluster_N[index_B])
+        x_BD, time_BF, _ = flowed(data_ND[index_B], generator)
+        return F.cross_entropy(model(torch.cat([x_BD, time_BF], dim=-1)), cluster_N[index_B])
 
     descend(model, loss, len(data_ND), seed=seed, steps=STEPS // 4, batch=BATCH)
     return model
@@ -86,7 +69,7 @@ def _trained(seed: int) -> Mapping[str, Mapping[str, float]]:
     import torch
     from sklearn.cluster import KMeans
 
-    from turnout.nn.beds.digits import digits
+    from turnout.nn.beds.digits import digits, flowed
 
     found = digits(seed)
     data_ND = 2 * found.train_ND - 1
@@ -96,8 +79,8 @@ def _trained(seed: int) -> Mapping[str, Mapping[str, float]]:
     router, single = _router(data_ND, cluster_N, seed), _flow(data_ND, STEPS, seed)
     generator = torch.Generator().manual_seed(1000 + seed)
     with torch.no_grad():
-        x_ND, time_N, velocity_ND = _noised((2 * found.test_ND - 1).repeat(8, 1), generator)
-        seen_ND = _inputs(x_ND, time_N)
+        x_ND, time_NF, velocity_ND = flowed((2 * found.test_ND - 1).repeat(8, 1), generator)
+        seen_ND = torch.cat([x_ND, time_NF], dim=-1)
         p_NK = router(seen_ND).softmax(-1)
         each_NKD = torch.stack([expert(seen_ND) for expert in experts], 1)
         flows = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from turnout.nn.presets._chars import bed_of, on_chars, reference, trained
+from turnout.nn.presets._chars import bed_of, first_layer, on_chars, reference, trained
 from turnout.systems.base import Claim, Figures, Run, System
 
 if TYPE_CHECKING:
@@ -27,12 +27,6 @@ def _factory(size: Any) -> Sequence[Any]:
         return TokenGraphGate(LinearGate(size.width, pool.experts), by="attention", causal=True, mix=MIX)
 
     return routed(lambda: TopK(2), lambda: [SwitchLoss(0.01)], gate=gate)(size)
-
-
-def _build() -> Mapping[str, Any]:
-    from turnout.nn.beds.model import Size
-
-    return {"layer": _factory(Size())[0]}
 
 
 def _measure(system: System, run: Run) -> Figures:
@@ -82,7 +76,7 @@ GRAPH_OF_TOKENS = System(
     ),
     parts=("gate:token_graph_gate", "gate:linear_gate", "selector:top_k", "balancer:switch_loss", "experts:ffn"),
     novelty="gate",
-    build=_build,
+    build=first_layer(_factory),
     measure=_measure,
     table="characters",
     deviations=(

@@ -39,7 +39,7 @@ def _supernet(experts: int, widths: tuple[int, ...], seed: int) -> Mapping[str, 
     from torch.nn import functional as F
 
     from turnout.nn import FFN, RoutingContext, Soft, TaskTableGate
-    from turnout.nn.beds.digits import CLASSES, accuracy, descend, digits
+    from turnout.nn.beds.digits import CLASSES, accuracy, descend, digits, noisy
 
     found = digits(seed)
     torch.manual_seed(seed)
@@ -55,15 +55,12 @@ def _supernet(experts: int, widths: tuple[int, ...], seed: int) -> Mapping[str, 
         out_BC: Tensor = head(x_BD + hidden_BH @ mixed.down_proj[0, :, :width].T)
         return out_BC
 
-    def noisy(x_BD: Tensor, generator: torch.Generator) -> Tensor:
-        return x_BD + NOISE * torch.randn(x_BD.shape, generator=generator)
-
     def loss(index_B: Tensor) -> Tensor:
         width = widths[int(torch.randint(len(widths), (1,), generator=generator))]
-        return F.cross_entropy(scores(noisy(found.train_ND[index_B], generator), width), found.train_N[index_B])
+        return F.cross_entropy(scores(noisy(found.train_ND[index_B], NOISE, generator), width), found.train_N[index_B])
 
     descend(model, loss, len(found.train_N), seed=seed, steps=STEPS)
-    seen_ND = noisy(found.test_ND.repeat(4, 1), torch.Generator().manual_seed(1000 + seed))
+    seen_ND = noisy(found.test_ND.repeat(4, 1), NOISE, torch.Generator().manual_seed(1000 + seed))
     with torch.no_grad():
         each = {f"{w} units": accuracy(scores(seen_ND, w), found.test_N.repeat(4)) for w in widths}
     return {"accuracy": sum(each.values()) / len(each), **each}

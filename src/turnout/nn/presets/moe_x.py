@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from turnout.nn.presets._chars import bed_of, on_chars, reference, trained
+from turnout.nn.presets._chars import bed_of, first_layer, on_chars, reference, trained
 from turnout.systems.base import Claim, Figures, Run, System
 
 if TYPE_CHECKING:
@@ -29,12 +29,6 @@ def _factory(size: Any, sparse: bool = True) -> Sequence[Any]:
         pool=lambda s: ffn(s, activation="relu"),
         gate=lambda s, pool: SparsityGate(pool) if sparse else LinearGate(s.width, pool.experts),
     )(size)
-
-
-def _build() -> Mapping[str, Any]:
-    from turnout.nn.beds.model import Size
-
-    return {"layer": _factory(Size())[0]}
 
 
 def _fired(found: Trained) -> Mapping[str, float]:
@@ -96,7 +90,7 @@ MOE_X = System(
     ),
     parts=("gate:sparsity_gate", "selector:top_k", "balancer:switch_loss", "experts:ffn"),
     novelty="gate",
-    build=_build,
+    build=first_layer(_factory),
     measure=_measure,
     table="characters",
     deviations=("Sparsity alone is measured; the paper's interpretability scores need a chess or a language model.",),

@@ -5,10 +5,10 @@ Source: OmniMoE, 2026; code flash-algo/omni-moe. He, "Mixture of A Million Exper
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from turnout.nn.presets._chars import bed_of, on_chars, reference, trained
+from turnout.nn.presets._chars import bed_of, first_layer, on_chars, reference, trained
 from turnout.systems.base import Claim, Figures, Run, System
 
 __all__ = ["OMNI_MOE"]
@@ -25,12 +25,6 @@ def _factory(size: Any) -> Sequence[Any]:
         return RoutedLayer(gate, TopK(CHOSEN, normalize=False), pool, shared=DenseBlock(size.width, SHARED))
 
     return [layer() for _ in range(size.layers)]
-
-
-def _build() -> Mapping[str, Any]:
-    from turnout.nn.beds.model import Size
-
-    return {"layer": _factory(Size())[0]}
 
 
 def _measure(system: System, run: Run) -> Figures:
@@ -62,7 +56,7 @@ OMNI_MOE = System(
     ),
     parts=("gate:product_key_gate", "selector:top_k", "experts:rank_one"),
     novelty="experts",
-    build=_build,
+    build=first_layer(_factory),
     measure=_measure,
     table="characters",
     deviations=(

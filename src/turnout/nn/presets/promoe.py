@@ -104,22 +104,12 @@ def _network(kind: str) -> Any:
     return Flow()
 
 
-def _noised(data_BD: Tensor, generator: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Rectified flow: x_t = (1 − t) · noise + t · data, features of t, and the velocity data − noise."""
-    import torch
-
-    noise_BD = torch.randn(data_BD.shape, generator=generator)
-    time_B1 = torch.rand(len(data_BD), 1, generator=generator)
-    angle_BF = time_B1 * torch.pi * 2.0 ** torch.arange(8)
-    return torch.lerp(noise_BD, data_BD, time_B1), torch.cat([angle_BF.sin(), angle_BF.cos()], -1), data_BD - noise_BD
-
-
 def _trained(kind: str, seed: int) -> Mapping[str, float]:
     import torch
     from sklearn.metrics import normalized_mutual_info_score
     from torch.nn import functional as F
 
-    from turnout.nn.beds.digits import descend, digits
+    from turnout.nn.beds.digits import descend, digits, flowed
 
     found = digits(seed)
     data_ND, label_N = 2 * found.train_ND - 1, found.train_N
@@ -127,7 +117,7 @@ def _trained(kind: str, seed: int) -> Mapping[str, float]:
     model, generator = _network(kind), torch.Generator().manual_seed(seed)
 
     def loss(index_B: Tensor) -> Tensor:
-        x_BD, time_BF, velocity_BD = _noised(data_ND[index_B], generator)
+        x_BD, time_BF, velocity_BD = flowed(data_ND[index_B], generator)
         dropped_B = torch.rand(len(index_B), generator=generator) < DROPPED
         flow_BD, passed = model(x_BD, time_BF, torch.where(dropped_B, UNCONDITIONAL, label_N[index_B]))
         extra = sum(loss for routed in passed for loss in routed.losses.values())
@@ -138,7 +128,7 @@ def _trained(kind: str, seed: int) -> Mapping[str, float]:
     generator = torch.Generator().manual_seed(1000 + seed)
     label_N = found.test_N.repeat(8)
     with torch.no_grad():
-        x_ND, time_NF, velocity_ND = _noised((2 * found.test_ND - 1).repeat(8, 1), generator)
+        x_ND, time_NF, velocity_ND = flowed((2 * found.test_ND - 1).repeat(8, 1), generator)
         flow_ND, passed = model(x_ND, time_NF, label_N)
     chosen = [routed.plan.idx_TK[:, 0].numpy() for routed in passed]
     purity = [float(normalized_mutual_info_score(label_N.numpy(), one)) for one in chosen]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from turnout.nn.presets._chars import bed_of, on_chars, reference, trained
+from turnout.nn.presets._chars import bed_of, first_layer, on_chars, reference, trained
 from turnout.systems.base import Claim, Figures, Run, System
 
 if TYPE_CHECKING:
@@ -22,12 +22,6 @@ def _factory(size: Any) -> Sequence[Any]:
     from turnout.nn.beds.chars import routed
 
     return routed(lambda: Sinkhorn(2, share=0.05))(size)
-
-
-def _build() -> Mapping[str, Any]:
-    from turnout.nn.beds.model import Size
-
-    return {"layer": _factory(Size())[0]}
 
 
 def _measure(system: System, run: Run) -> Figures:
@@ -65,7 +59,7 @@ SSR = System(
     ),
     parts=("selector:sinkhorn", "gate:linear_gate", "experts:ffn"),
     novelty="selector",
-    build=_build,
+    build=first_layer(_factory),
     measure=_measure,
     table="characters",
     deviations=(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from turnout.nn.presets._chars import bed_of, on_chars, reference, trained
+from turnout.nn.presets._chars import bed_of, first_layer, on_chars, reference, trained
 from turnout.systems.base import Claim, Figures, Run, System
 
 if TYPE_CHECKING:
@@ -23,12 +23,6 @@ def _factory(size: Any) -> Sequence[Any]:
     from turnout.nn.beds.chars import routed
 
     return routed(lambda: TopP(0.4), lambda: [SwitchLoss(1e-2), EntropyLoss(1e-4)])(size)
-
-
-def _build() -> Mapping[str, Any]:
-    from turnout.nn.beds.model import Size
-
-    return {"layer": _factory(Size())[0]}
 
 
 def _harder(found: Trained) -> Mapping[str, float]:
@@ -70,7 +64,7 @@ TOP_P = System(
     ),
     parts=("selector:top_p", "balancer:entropy_loss", "balancer:switch_loss", "gate:linear_gate", "experts:ffn"),
     novelty="selector",
-    build=_build,
+    build=first_layer(_factory),
     measure=_measure,
     table="characters",
     deviations=(

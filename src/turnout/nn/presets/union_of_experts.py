@@ -37,7 +37,7 @@ def _dense(seed: int) -> tuple[nn.Linear, nn.Linear, nn.Linear, Any]:
     from torch import nn
     from torch.nn import functional as F
 
-    from turnout.nn.beds.digits import CLASSES, descend, digits
+    from turnout.nn.beds.digits import CLASSES, descend, digits, noisy
 
     found = digits(seed)
     torch.manual_seed(seed)
@@ -45,7 +45,7 @@ def _dense(seed: int) -> tuple[nn.Linear, nn.Linear, nn.Linear, Any]:
     generator = torch.Generator().manual_seed(seed)
 
     def loss(index_B: Tensor) -> Tensor:
-        x_BD = _noisy(found.train_ND[index_B], generator)
+        x_BD = noisy(found.train_ND[index_B], NOISE, generator)
         return F.cross_entropy(head(down(F.relu(up(x_BD)))), found.train_N[index_B])
 
     descend(nn.ModuleList([up, down, head]), loss, len(found.train_N), seed=seed, steps=STEPS)
@@ -59,7 +59,7 @@ def _sliced(kind: str, seed: int) -> Mapping[str, float]:
     from torch.nn import functional as F
 
     from turnout.nn import LinearGate, RandomChoice, RoutedLayer, Slices, TopK
-    from turnout.nn.beds.digits import accuracy, descend
+    from turnout.nn.beds.digits import accuracy, descend, noisy
 
     up, down, head, found = _dense(seed)
     pool = Slices.of(up.weight, down.weight, EXPERTS, activation="relu", gated=False)
@@ -79,10 +79,10 @@ def _sliced(kind: str, seed: int) -> Mapping[str, float]:
         return out_BC
 
     def loss(index_B: Tensor) -> Tensor:
-        return F.cross_entropy(scores(_noisy(found.train_ND[index_B], generator)), found.train_N[index_B])
+        return F.cross_entropy(scores(noisy(found.train_ND[index_B], NOISE, generator)), found.train_N[index_B])
 
     descend(nn.ModuleList([layer, head]), loss, len(found.train_N), seed=seed, steps=TUNING)
-    seen_ND = _noisy(found.test_ND.repeat(4, 1), torch.Generator().manual_seed(1000 + seed))
+    seen_ND = noisy(found.test_ND.repeat(4, 1), NOISE, torch.Generator().manual_seed(1000 + seed))
     with torch.no_grad():
         return {"accuracy": accuracy(scores(seen_ND), found.test_N.repeat(4)), "slices run": float(CHOSEN)}
 
@@ -91,19 +91,13 @@ def _whole(seed: int) -> Mapping[str, float]:
     import torch
     from torch.nn import functional as F
 
-    from turnout.nn.beds.digits import accuracy
+    from turnout.nn.beds.digits import accuracy, noisy
 
     up, down, head, found = _dense(seed)
-    seen_ND = _noisy(found.test_ND.repeat(4, 1), torch.Generator().manual_seed(1000 + seed))
+    seen_ND = noisy(found.test_ND.repeat(4, 1), NOISE, torch.Generator().manual_seed(1000 + seed))
     with torch.no_grad():
         right = accuracy(head(down(F.relu(up(seen_ND)))), found.test_N.repeat(4))
     return {"accuracy": right, "slices run": float(EXPERTS)}
-
-
-def _noisy(x_BD: Tensor, generator: Any) -> Tensor:
-    import torch
-
-    return x_BD + NOISE * torch.randn(x_BD.shape, generator=generator)
 
 
 def _measure(system: System, run: Run) -> Figures:
