@@ -133,7 +133,9 @@ def test_a_system_is_measured_beside_the_baselines_and_recorded(home: Path, tmp_
     assert {row["name"] for row in kept["rows"]} >= {"avengers", "best single", "oracle"}
 
 
-@pytest.mark.parametrize(("text", "seeds"), [("3", (0, 1, 2)), ("4,7", (4, 7)), ("5,", None), ("x", None), ("0", None)])
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("3", (0, 1, 2)), ("4,7", (4, 7)), ("5,", (5,)), (",", None), ("x", None), ("0", None)]
+)
 def test_seeds_are_a_count_or_a_list(text: str, seeds: tuple[int, ...] | None) -> None:
     if seeds is None:
         with pytest.raises(ConfigError, match="--seeds"):

@@ -98,11 +98,11 @@ def render_bars(console: Console, name: str, bars: Sequence[Bar]) -> None:
 
 
 def numbers(text: str) -> tuple[int, ...]:
-    """Seeds from `3` (0, 1 and 2) or `0,7,9`."""
+    """Seeds from `3` (0, 1 and 2), `0,7,9`, or `7,` (7 alone)."""
     from turnout.errors import ConfigError
 
     try:
-        found = tuple(int(part) for part in text.split(","))
+        found = tuple(int(part) for part in text.removesuffix(",").split(","))
     except ValueError:
         found = ()
     if "," not in text and len(found) == 1:

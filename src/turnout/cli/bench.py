@@ -25,7 +25,7 @@ def command(
     *,
     data: Annotated[Path | None, typer.Option(help="Folder of outcome tables; else the variable TURNOUT_DATA.")] = None,
     only: Annotated[str | None, typer.Option(help=f"Tables, with commas: {TABLES}.")] = None,
-    seeds: Annotated[str, typer.Option(help="How many seeds, or their numbers with commas.")] = "5",
+    seeds: Annotated[str, typer.Option(help="How many seeds, or their numbers with commas; `7,` is one alone.")] = "5",
     estimator: Annotated[
         list[str] | None,
         typer.Option(help="Measure bare estimators by name instead of the router; may be repeated."),
