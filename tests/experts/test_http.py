@@ -121,12 +121,57 @@ async def test_connections_are_reused(client: HttpClient) -> None:
         assert sum(map(len, connector._conns.values())) == 1
 
 
-async def test_a_stream_without_tls_keeps_no_connection(client: HttpClient) -> None:
+async def test_streams_keep_connections_once_the_server_has_shown_that_it_does(
+    client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("turnout.experts.http.WATCHED_S", 0.1)
     async with ScriptedServer(Script()) as server:
+        one, other = expert(client, server.base_url), expert(client, server.base_url)
+        for asked in (one, other, one):  # the first is watched; until then the others' connections are closed
+            await read(await asked.call(call(STREAMED)))
+        await asyncio.sleep(0.3)
+        for asked in (one, other):
+            await read(await asked.call(call(STREAMED)))
+        assert [r.headers.get("connection") for r in server.requests] == [None, "close", "close", None, None]
+
+
+async def test_streams_keep_no_connection_where_the_server_closes_it_without_a_word(
+    client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("turnout.experts.http.WATCHED_S", 0.1)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        event = b"data: [DONE]\n\n"
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        writer.write(head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(event), event))
+        await writer.drain()
+        writer.close()
+
+    heads: list[bytes] = []
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        one = expert(client, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
+        for _ in range(2):
+            await read(await one.call(call(STREAMED)))
+            await asyncio.sleep(0.3)
+        await read(await one.call(call(STREAMED)))
+    assert [b"Connection: close" in head for head in heads] == [False, True, True]
+
+
+async def test_a_stream_that_fails_teaches_nothing(client: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("turnout.experts.http.WATCHED_S", 0.1)
+    async with ScriptedServer(Script(refuse=True), Script(chunks=9, chunk_s=0.05), Script()) as server:
         one = expert(client, server.base_url)
-        for document in (STREAMED, ASKED):
-            await read(await one.call(call(document)))
-        assert [r.headers.get("connection") for r in server.requests] == ["close", None]
+        with pytest.raises(ExpertError, match="closed the connection"):
+            await one.call(call(STREAMED))
+        left = await one.call(call(STREAMED))
+        await anext(left.body)
+        await left.aclose()
+        await read(await one.call(call(STREAMED)))
+        await asyncio.sleep(0.3)
+        await read(await one.call(call(STREAMED)))
+        assert [r.headers.get("connection") for r in server.requests] == [None, None, None, None]
 
 
 async def test_nothing_is_sent_twice(client: HttpClient) -> None:

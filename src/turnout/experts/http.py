@@ -13,7 +13,8 @@ import os
 import urllib.request
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, Literal, TypeAlias
 
 import aiohttp
 import msgspec
@@ -28,6 +29,7 @@ from turnout.types import Arm, Call, Reply, Usage
 TAIL_BYTES = 16 << 10  # the usage comes last in a stream; this much of its end is kept
 JSON_BYTES = 32 << 20  # a larger answer is refused, so that no upstream can fill the memory
 NEVER = float("inf")
+WATCHED_S = 1.0  # a server that still has a connection this long after a stream keeps it
 LARGE_BODY = 1 << 20  # aiohttp warns about larger bodies given as bytes
 HOP_BY_HOP = frozenset(
     {
@@ -43,6 +45,7 @@ HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
+Kept: TypeAlias = Literal["kept", "watched", "closed"]  # what becomes of a connection after a call
 _SSE_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 _anything = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -61,23 +64,27 @@ class HttpClient:
         self, *, connect_s: float = 5.0, stall_s: float = 60.0, keepalive_s: float = 15.0, proxies: bool = True
     ) -> None:
         self.connect_s, self.stall_s, self.keepalive_s, self.proxies = connect_s, stall_s, keepalive_s, proxies
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self.keeps_streams: dict[URL, bool] = {}  # by origin; see `_Habit`
+        self.watched: dict[URL, asyncio.BaseTransport | None] = {}
+        self._sessions: dict[Kept, aiohttp.ClientSession] = {}
 
-    def session(self, *, is_kept: bool = True) -> aiohttp.ClientSession:
-        """The session whose connections are kept, or the other one; made on first use inside the running loop."""
-        is_kept = is_kept and self.keepalive_s > 0
-        if is_kept not in self._sessions:
+    def session(self, kept: Kept = "kept") -> aiohttp.ClientSession:
+        """The session whose connections are kept, watched or closed; made on first use inside the running loop."""
+        if kept not in self._sessions:
             # Proxies come from the environment per base URL, once: `trust_env` would look them and the user's netrc
             # up again at every request. Certificates follow SSL_CERT_FILE and SSL_CERT_DIR through OpenSSL.
-            idle: dict[str, Any] = {"keepalive_timeout": self.keepalive_s} if is_kept else {"force_close": True}
-            self._sessions[is_kept] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=30, **idle),
+            idle: dict[str, Any] = (
+                {"force_close": True} if kept == "closed" else {"keepalive_timeout": self.keepalive_s}
+            )
+            connector = partial(_Watching, self.watched) if kept == "watched" else aiohttp.TCPConnector
+            self._sessions[kept] = aiohttp.ClientSession(
+                connector=connector(limit=0, ttl_dns_cache=30, **idle),
                 timeout=aiohttp.ClientTimeout(total=None, connect=self.connect_s),
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept", "Content-Type"),
             )
-        return self._sessions[is_kept]
+        return self._sessions[kept]
 
     async def aclose(self) -> None:
         """Close every connection. The next call opens new ones."""
@@ -97,11 +104,8 @@ class HttpExpert:
         self.client = client or HttpClient()
         self._owns_client = client is None
         self._urls: dict[str, URL] = {}
-        self._base_url = base_url.rstrip("/")
+        self._base_url, self._origin = base_url.rstrip("/"), _origin(base_url)
         self._headers, self._key = _headers(arm.id, key), key
-        # Small servers, llama.cpp's among them, close a connection after a stream without saying so, and the next
-        # request on it would be lost. Without TLS a new connection costs a fraction of a millisecond.
-        self._keeps_streams = base_url.startswith("https:")
         self._proxy, self._proxy_auth = _proxy(self._base_url) if self.client.proxies else (None, None)
 
     def __repr__(self) -> str:
@@ -112,13 +116,23 @@ class HttpExpert:
 
         `deadline_s` bounds the whole call. Cancelling closes the connection, which is what makes upstream stop.
         """
-        loop = asyncio.get_running_loop()
-        until = None if call.deadline_s is None else loop.time() + call.deadline_s
+        until = None if call.deadline_s is None else asyncio.get_running_loop().time() + call.deadline_s
+        kept = self._kept(call)
+        habit = _Habit(self.client, self._origin) if kept == "watched" else None
+        try:
+            response = await self._post(call, self.client.session(kept), until)
+        except BaseException:
+            if habit:
+                habit.give_up()
+            raise
+        body = _Body(response, self, call, until, habit)
+        return Reply(response.status, _end_to_end(response.headers, call.stream), body, body.settle, body.aclose)
+
+    async def _post(self, call: Call, session: aiohttp.ClientSession, until: float | None) -> aiohttp.ClientResponse:
         headers = self._headers
         if call.headers:
             headers = CIMultiDict(call.headers)
             headers.update(self._headers)
-        session = self.client.session(is_kept=self._keeps_streams or not call.stream)
         try:
             async with asyncio.timeout_at(until):
                 response = await session.post(
@@ -130,12 +144,13 @@ class HttpExpert:
                     allow_redirects=False,
                 )
         except (aiohttp.ClientError, OSError, ValueError) as error:
+            if call.stream and isinstance(error, aiohttp.ServerDisconnectedError):
+                self.client.keeps_streams[self._origin] = False
             raise self._failure(error, call) from error
         if 300 <= response.status < 400:
             response.close()
             raise self._error(f"answered with the redirect {response.status}; base_url must be the final address")
-        body = _Body(response, self, call, until)
-        return Reply(response.status, _end_to_end(response.headers, call.stream), body, body.settle, body.aclose)
+        return response
 
     def conceal(self, text: str) -> str:
         """What the server said, without the key, which some servers quote when they refuse it."""
@@ -146,10 +161,19 @@ class HttpExpert:
         if self._owns_client:
             await self.client.aclose()
 
+    def _kept(self, call: Call) -> Kept:
+        """What becomes of the call's connection."""
+        if self.client.keepalive_s <= 0:
+            return "closed"
+        if not call.stream or self._base_url.startswith("https:"):
+            return "kept"
+        keeps = self.client.keeps_streams.get(self._origin)
+        return "watched" if keeps is None else "kept" if keeps else "closed"
+
     def _move(self, base_url: str) -> None:
         """Call another address from now on."""
         if base_url != self._base_url:
-            self._base_url, self._urls = base_url, {}
+            self._base_url, self._origin, self._urls = base_url, _origin(base_url), {}
 
     def _url(self, path: str) -> URL:
         if path not in self._urls:
@@ -185,6 +209,46 @@ class HttpExpert:
         return self._error("closed the connection before it answered")
 
 
+class _Habit:
+    """Learns whether a server keeps its connection after a stream, from one that no other request will use.
+
+    Small servers, llama.cpp's among them, close a connection after a stream without saying so, and the next request on
+    it would be lost. Without TLS a new connection costs half a millisecond; with TLS it costs so much more that streams
+    keep theirs anyway.
+    """
+
+    def __init__(self, client: HttpClient, origin: URL) -> None:
+        self._client, self._origin = client, origin
+        client.keeps_streams[origin] = False  # until this stream has shown otherwise
+
+    def begin(self) -> None:
+        """Look at the connection in a while, now that the stream has been read to its end."""
+        asyncio.get_running_loop().call_later(WATCHED_S, self._look)
+
+    def give_up(self) -> None:
+        """Leave it to the next stream."""
+        self._client.keeps_streams.pop(self._origin, None)
+
+    def _look(self) -> None:
+        transport = self._client.watched.pop(self._origin, None)
+        self._client.keeps_streams[self._origin] = transport is not None and not transport.is_closing()
+
+
+class _Watching(aiohttp.TCPConnector):
+    """Notes the transports of its connections, for a connection is out of sight once its answer has ended."""
+
+    def __init__(self, transports: dict[URL, asyncio.BaseTransport | None], **options: Any) -> None:
+        super().__init__(**options)
+        self._transports = transports
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.connector.Connection:
+        connection = await super().connect(req, traces, timeout)
+        self._transports[req.url.origin()] = connection.transport
+        return connection
+
+
 class _Body:
     """A reply's bytes as they arrive, and the little that is kept of them for the usage.
 
@@ -196,6 +260,7 @@ class _Body:
         "_call",
         "_done",
         "_expert",
+        "_habit",
         "_has_begun",
         "_kept",
         "_kept_bytes",
@@ -206,8 +271,15 @@ class _Body:
         "_waits_since",
     )
 
-    def __init__(self, response: aiohttp.ClientResponse, expert: HttpExpert, call: Call, until: float | None) -> None:
-        self._response, self._expert, self._call = response, expert, call
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        expert: HttpExpert,
+        call: Call,
+        until: float | None,
+        habit: _Habit | None,
+    ) -> None:
+        self._response, self._expert, self._call, self._habit = response, expert, call, habit
         self._until = NEVER if until is None else until
         self._kept: deque[bytes] = deque()
         self._kept_bytes = 0
@@ -229,6 +301,8 @@ class _Body:
             self._finish()
             if self._call.stream and self._is_success and not self._is_encoded and not sse.is_finished(self._tail()):
                 raise self._expert._error("ended its stream before the answer was whole")
+            if self._habit:
+                self._habit.begin()
             raise StopAsyncIteration
         if self._call.stream and self._is_success and not self._kept and not self._is_encoded:
             self._check_stream(chunk)
@@ -245,6 +319,8 @@ class _Body:
         """Give the rest up: closes the connection unless the body was read to its end."""
         if not self._done:
             self._response.close()
+            if self._habit:
+                self._habit.give_up()
         self._finish()
 
     @property
@@ -344,6 +420,12 @@ def _end_to_end(headers: Mapping[str, str], stream: bool) -> dict[str, str]:
     if stream:
         kept.pop("content-length", None)
     return kept
+
+
+def _origin(base_url: str) -> URL:
+    """Scheme, host and port; what is no address of a server stays as it is, for a call to say so."""
+    url = URL(base_url)
+    return url.origin() if url.absolute else url
 
 
 def _proxy(base_url: str) -> tuple[URL | None, aiohttp.BasicAuth | None]:
