@@ -60,6 +60,18 @@ def test_rows_without_a_value_are_left_out() -> None:
         paired_bootstrap(values_N, np.zeros(3, dtype=int), seed=0)
 
 
+def test_of_many_groups_the_interval_is_computed_and_agrees_with_one_that_is_drawn() -> None:
+    rng = np.random.default_rng(0)
+    groups_N = rng.integers(60_000, size=150_000)
+    values_N = (rng.random(150_000) < 0.01 + 0.02 * (groups_N % 7 == 0)).astype(float)
+    counts = bootstrap_counts(groups_N, seed=0, draws=300)
+    low, high = np.quantile([float(count_N @ values_N / count_N.sum()) for count_N in counts], [0.025, 0.975])
+    interval = paired_bootstrap(values_N, groups_N, seed=0)
+    assert interval.mean == pytest.approx(values_N.mean())
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=0.15 * (high - low))
+    assert paired_bootstrap(values_N, groups_N, seed=0, level=0.5).low > interval.low
+
+
 def test_counts_are_the_same_draws_as_the_interval() -> None:
     groups_N = np.array([0, 0, 1, 2, 2, 2])
     values_N = np.array([0.0, 1.0, 0.5, 0.2, 0.9, 0.4])

@@ -8,12 +8,14 @@ Shape letters: N rows (queries), G groups.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 _CELLS = 2_000_000  # group draws held at once: 16 MB
+_MANY = 50_000  # groups from which a mean's interval is computed, not drawn: 2,000 draws would take minutes of a fit
 
 
 class Interval(NamedTuple):
@@ -34,7 +36,9 @@ def paired_bootstrap(
 ) -> Interval:
     """The mean of per-query differences with a percentile interval over resampled groups; NaN rows are ignored.
 
-    `groups_N` None makes every row its own group. Raises ValueError where no row is finite.
+    `groups_N` None makes every row its own group. From 50,000 groups on it is the normal interval with the groups' own
+    standard error, which the percentiles come to: what is left between them is less than 2,000 draws' own noise.
+    Raises ValueError where no row is finite.
 
     Limits: with fewer than some twenty groups a percentile interval is too narrow.
 
@@ -52,9 +56,19 @@ def paired_bootstrap(
     _, group_N = np.unique(groups_N[seen_N], return_inverse=True)
     sum_G = np.bincount(group_N, weights=values_N[seen_N])
     count_G = np.bincount(group_N).astype(np.float64)
+    if len(sum_G) >= _MANY:
+        return _normal(sum_G, count_G, level)
     means = np.concatenate([sum_G[at].sum(axis=1) / count_G[at].sum(axis=1) for at in _draw(len(sum_G), draws, seed)])
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(sum_G.sum() / count_G.sum()), float(low), float(high))
+
+
+def _normal(sum_G: NDArray[np.float64], count_G: NDArray[np.float64], level: float) -> Interval:
+    """Mean and normal interval of a ratio of sums over independent groups (linearised)."""
+    mean = float(sum_G.sum() / count_G.sum())
+    error = float(np.sqrt(((sum_G - mean * count_G) ** 2).sum()) / count_G.sum())
+    away = NormalDist().inv_cdf((1 + level) / 2) * error
+    return Interval(mean, mean - away, mean + away)
 
 
 def bootstrap_mean(
