@@ -50,3 +50,14 @@ def test_neither_import_nor_constructor_reads_the_table_or_tokenizers() -> None:
         "made.transform(['caf\\u00e9']); assert 'tokenizers' in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_long_text_is_slow_until_its_words_are_remembered() -> None:
+    signal = Embedding()
+    text = " ".join(f"quixotry{n}zest" for n in range(120))
+    assert signal.is_slow(text)
+    signal.transform([text])
+    assert not signal.is_slow(text)
+    assert not signal.is_slow(text + " one unseen wordling")
+    assert not signal.is_slow("short")
+    assert signal.is_slow("z" * 99 + " " + "word " * 300)  # splitting takes time in the square of a word's length

@@ -33,16 +33,17 @@ AUTO = "turnout/auto"
 DONE = (b"data: [DONE]\n\n", b"data: [DONE]\r\n\r\n")
 CLIENT_LEFT = 499  # nginx's status for a client that closed the connection; seen in traces and metrics only
 T = TypeVar("T")
-LONG = 1000  # characters of plain text; others go through a slower tokenizer
 OURS_TO_MEND = frozenset({401, 403, 404})  # the gateway's own key or model name, which is none of the client's business
 
 log = logging.getLogger("turnout.gateway")
 
 
 class Decider(Protocol):
-    """A router bound to the live pool. `blocking`: a decision takes over a millisecond, so it runs in a thread."""
+    """A router bound to the live pool."""
 
-    blocking: bool
+    def is_slow(self, request: Request) -> bool:
+        """Whether a decision may take over a millisecond, so that it runs in a thread."""
+        ...
 
     def decide(self, request: Request, *, seed: int, explore: float = 0.0, switch_margin: float = 0.0) -> Decision: ...
 
@@ -175,7 +176,7 @@ class Chat:
 
     async def _aside(self, request: Request, work: Callable[[], T]) -> T:
         """In a thread where it may take over a millisecond."""
-        if self._router.blocking or is_long(request.text) or any(map(is_long, request.turns)):
+        if self._router.is_slow(request):
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         return work()
 
@@ -333,15 +334,6 @@ class Chat:
 def told(name: str) -> bytes:
     """A name from the configuration as a header's value."""
     return name.encode("ascii", "replace")
-
-
-def is_long(text: str) -> bool:
-    """Whether signals may take over a millisecond on this text, measured on words that no cache holds.
-
-    >>> is_long("short"), is_long("x" * 1001), is_long("é" * 251)
-    (False, True, True)
-    """
-    return len(text) > (LONG if text.isascii() else LONG // 4)
 
 
 async def _watch(receive: Receive, respond: Responder, task: asyncio.Task[None]) -> None:

@@ -62,7 +62,6 @@ class Bound:
             if (width := signal.transform(("",)).shape[1]) != router.widths[name]:
                 fitted = router.widths[name]
                 raise StateError(f"signal {name!r} has {width} columns, the router was fitted on {fitted}; fit again")
-        self.blocking = any(signal.blocking for _, signal in self._signals)
         self._estimator, self._calibration, self._policy = router.estimator, router.calibration, router.policy
         known = router.experts
         newcomers = [arm for arm in self.arms if arm.id not in known]
@@ -97,6 +96,10 @@ class Bound:
         row = self._rows(features or nothing(1), (request,))[0]
         traced = {name: values[0] for name, values in features.items() if not isinstance(values, Sparse)}
         return self._select(request, row, traced, seed=seed, explore=explore, switch_margin=switch_margin)
+
+    def is_slow(self, request: Request) -> bool:
+        """Whether `decide` may take over a millisecond on this request, so that a server should use a thread."""
+        return any(signal.is_slow(request.text) for _, signal in self._signals)
 
     def decide_many(
         self,

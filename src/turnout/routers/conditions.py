@@ -66,7 +66,6 @@ class Conditions:
         for name in trees:
             self._price(name, trees)
         self._composed = {name: self.compiled(tree) for name, tree in trees.items()}
-        self.blocking = False
         self.turns = any(spec.turns for spec in signals.values() if spec.type != "conversation")
 
     def compiled(self, tree: Expression) -> Expression:

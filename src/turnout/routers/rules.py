@@ -19,6 +19,7 @@ from turnout.routers.bound import Bound
 from turnout.routers.conditions import Conditions, View
 from turnout.rules import Rule, SignalSpec, Then, check
 from turnout.rules.expression import Expression
+from turnout.signals.base import is_long
 from turnout.types import Arm, Decision, Plan, Request
 
 if TYPE_CHECKING:
@@ -80,8 +81,11 @@ class Ruled:
             trade: self._plain if own is router else own.bind(arms, default) for trade, own in self._routers.items()
         }
         self._refuses = any(rule.then.refuse is not None for rule in self.rules)
-        self.blocking = self._plain.blocking
         self.reads_turns = self.conditions.turns
+
+    def is_slow(self, request: Request) -> bool:
+        """As `Bound.is_slow`; conditions read the text and the turns too."""
+        return self._plain.is_slow(request) or any(map(is_long, (request.text, *request.turns)))
 
     def decide(self, request: Request, *, seed: int, explore: float = 0.0, switch_margin: float = 0.0) -> Decision:
         """As `Bound.decide`. Raises RefusedError where a rule refuses, RequestError where a rule leaves no expert."""

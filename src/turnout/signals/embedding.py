@@ -11,8 +11,8 @@ from typing import ClassVar
 
 from turnout.base import Of
 from turnout.errors import StateError
-from turnout.features import Floats
-from turnout.signals.base import Signal
+from turnout.features import Floats, clip
+from turnout.signals.base import Signal, is_long
 from turnout.signals.encoders.static import load
 
 __all__ = ["Embedding"]
@@ -34,6 +34,9 @@ class Embedding(Signal):
 
     def _fit(self, texts: list[str]) -> None:
         self.table_ = load(self.encoder).id
+
+    def is_slow(self, text: str) -> bool:
+        return is_long(text) and not load(self.encoder).knows(clip(text))
 
     def _transform(self, texts: list[str]) -> Floats:
         encoder = load(self.encoder)

@@ -81,6 +81,9 @@ class Smoothed(Signal):
         made.of_ = fitted
         return made
 
+    def is_slow(self, text: str) -> bool:
+        return super().is_slow(text) or self.of.is_slow(text)
+
     def transform(self, texts: Sequence[str]) -> Features:
         self.require_fitted()
         blocks = [self.of_.transform([view(text) for text in texts]) for name in self.views for view in VIEWS[name]]

@@ -117,10 +117,13 @@ def prediction_imports_nothing_heavy(make: Make) -> None:
 
 
 def stage_and_cost_are_stated(make: Make) -> None:
-    """`stage` is one of the four, `blocking` a bool."""
+    """`stage` is one of the four, `blocking` a bool; one that always blocks is slow on every text."""
     made = make()
     assert made.stage in ("before", "probe", "during", "after"), f"stage {made.stage!r}"
     assert isinstance(made.blocking, bool), f"blocking {made.blocking!r}"
+    slow = [made.is_slow(text) for text in (TEXTS[0], "é" * 2000)]
+    assert all(isinstance(one, bool) for one in slow), f"is_slow gives {slow!r}"
+    assert all(slow) or not made.blocking, "blocking, but not slow on every text"
 
 
 def _sparse_is_sound(block: Any) -> None:

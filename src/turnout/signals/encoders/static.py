@@ -30,6 +30,7 @@ from turnout.signals.encoders.wordpiece import LONGEST, UNKNOWN, WordPiece, bag,
 
 SHIPPED = ("minilm",)
 CACHED_WORDS = 8192  # 8 MB at 256 dimensions
+QUICK = 5000  # squared characters of unseen words that are split within a millisecond
 
 
 class _Words:
@@ -68,6 +69,14 @@ class StaticEncoder:
         for out_D, text in zip(out_ND, texts, strict=True):
             self._encode_one(text, out_D)
         return out_ND
+
+    def knows(self, text: str) -> bool:
+        """Whether the text's words are remembered, up to a few short ones: then it is embedded in a fraction of a ms.
+
+        Splitting a word takes time in the square of its length.
+        """
+        unseen = set(bag(text)).difference(self._known.slots)
+        return sum(len(word) ** 2 for word in unseen) <= QUICK
 
     def _encode_one(self, text: str, out_D: NDArray[np.float32]) -> None:
         known, parts = self._known, bag(text)
