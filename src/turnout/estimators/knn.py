@@ -19,7 +19,7 @@ __all__ = ["KNN"]
 
 CHUNK = 128  # queries searched at once
 EXACT = 2000  # logged queries up to which every similarity is computed in full
-COARSE, RERANKED = 64, 4  # else: principal columns of the first pass, and how many times k it proposes
+COARSE, RERANKED = 48, 6  # else: principal columns of the first pass, and how many times k it proposes
 INDEXED = 100_000  # logged queries from which an inverted file proposes, if the estimator may choose
 PROBES = 32  # cells of it that a query looks at
 
@@ -28,7 +28,7 @@ class KNN(Estimator):
     """The mean over the `k` nearest logged queries by cosine similarity, among those where the expert was observed.
 
     `weights` "distance" weighs a neighbour by its similarity above the k-th's; `prior` queries at the expert's mean
-    are added. Over 2,000 logged queries, the first 64 principal axes propose 4k candidates, which are compared in full.
+    are added. Over 2,000 logged queries, the first 48 principal axes propose 6k candidates, which are compared in full.
     `index` "cells" lets an inverted file propose them from the 32 nearest of some 2·√N cells; None does so from 100,000
     logged queries on, and "flat" never. Experts of which those cells hold too little are searched for in the whole log.
     Limits: memory grows with the log, and without an index time does; the proposal may miss a neighbour; an expert that
