@@ -51,6 +51,22 @@ def test_wrong_methods_are_refused(log: OutcomeLog) -> None:
 def test_wrong_goals_are_refused(budget: float | None, floor: float | str | None) -> None:
     with pytest.raises(ConfigError):
         Goal(budget, floor)
+    with pytest.raises(ConfigError, match="give one of"):
+        Goal(1.0, curve=True)
+
+
+def test_a_curve_is_judged_over_all_costs_where_quality_alone_sees_no_difference() -> None:
+    """Both make the same choice when cost does not count; only one knows where the cheap expert is as good."""
+    rng = np.random.default_rng(0)
+    easy_N = rng.random(600) < 0.5
+    value_NE = np.stack([np.where(easy_N, 0.9, 0.1), np.full(600, 0.9)], axis=1)
+    spend_NE = np.tile([1e-4, 1e-3], (600, 1))
+    blind_NE = np.tile([0.5, 0.91], (600, 1))
+    helds = [Held(quality_NE, spend_NE, value_NE, spend_NE, np.arange(600), 1) for quality_NE in (value_NE, blind_NE)]
+    for goal, told in ((Goal(), False), (Goal(curve=True), True)):
+        knows, blind = (goal.merit(held, goal.policy(held)) for held in helds)
+        assert (knows - blind > 0.05) is told
+    assert Goal(curve=True).merit(helds[1], Goal().policy(helds[1])) == pytest.approx(0.7, abs=0.02)
 
 
 def test_the_search_finds_what_tells_queries_apart(log: OutcomeLog) -> None:

@@ -21,6 +21,9 @@ def command(
     floor: Annotated[
         str | None, typer.Option(help="Least cost at this mean quality, 0–1, or at the `best` single expert's.")
     ] = None,
+    curve: Annotated[
+        bool, typer.Option("--curve", help="Best quality averaged over all costs (AIQ); λ is set later.")
+    ] = False,
     methods: Annotated[
         str | None, typer.Option(help="Estimators and systems, with commas (default: all that suit the log).")
     ] = None,
@@ -55,7 +58,7 @@ def command(
 
     if html:
         require()
-    goal = _goal(budget, floor)
+    goal = _goal(budget, floor, curve)
     read = OutcomeLog.read(log)
     with progress(f"tuning on {log}") as tick:
         found = tune(
@@ -80,14 +83,14 @@ def command(
     emit(_result(found, out), as_json, lambda console: _show(console, found, out))
 
 
-def _goal(budget: float | None, floor: str | None) -> Any:
+def _goal(budget: float | None, floor: str | None, curve: bool) -> Any:
     from turnout.errors import ConfigError
     from turnout.evaluation.goals import Goal
 
     if floor is None or floor == "best":
-        return Goal(budget, floor)
+        return Goal(budget, floor, curve)
     try:
-        return Goal(budget, float(floor))
+        return Goal(budget, float(floor), curve)
     except ValueError as error:
         raise ConfigError(f"--floor must be a number in [0, 1] or `best`, got {floor!r}") from error
 

@@ -39,17 +39,19 @@ class Held:
 
 @dataclass(frozen=True)
 class Goal:
-    """At most one of `dollars_per_1k` (mean spend per 1,000 requests) and `floor` (mean quality, or "best").
+    """At most one of `dollars_per_1k` (mean spend per 1,000 requests), `floor` (mean quality, or "best") and `curve`.
 
-    `floor="best"` asks for the best single expert's quality at the least cost. Without either the best quality counts.
+    `floor="best"` asks for the best single expert's quality at the least cost, `curve` for the best quality averaged
+    over all costs (AIQ), the multiplier being set later. Without any the best quality counts.
     """
 
     dollars_per_1k: float | None = None
     floor: float | str | None = None
+    curve: bool = False
 
     def __post_init__(self) -> None:
-        if self.dollars_per_1k is not None and self.floor is not None:
-            raise ConfigError("give a budget or a floor, not both")
+        if (self.dollars_per_1k is not None) + (self.floor is not None) + self.curve > 1:
+            raise ConfigError("give one of a budget, a floor and a curve")
         if isinstance(self.floor, str) and self.floor != "best":
             raise ConfigError(f"a floor must be a number in [0, 1] or 'best', got {self.floor!r}")
         if isinstance(self.floor, (int, float)) and not 0 <= self.floor <= 1:
@@ -63,6 +65,8 @@ class Goal:
         if self.floor is not None:
             named = "the best single expert's quality" if self.floor == "best" else f"a mean quality of {self.floor:g}"
             return f"least cost at {named}"
+        if self.curve:
+            return "best quality over all costs"
         return "best quality"
 
     def policy(self, held: Held) -> Policy:
@@ -76,8 +80,11 @@ class Goal:
     def merit(self, held: Held, policy: Policy) -> float:
         """How well held-out choices serve the goal, larger is better.
 
-        The mean quality; for a floor that is held, one plus the part of the best single expert's cost that is saved.
+        The mean quality, for a curve averaged over the costs between the experts'; for a floor that is held, one plus
+        the part of the best single expert's cost that is saved.
         """
+        if self.curve:
+            return _area(held)
         choice_N = policy.choose(held.quality_NE, held.cost_NE)
         value_N, spend_N = metrics.chosen(held.value_NE, choice_N), metrics.chosen(held.spend_NE, choice_N)
         if self.floor is None or not self._clears(value_N, held):
@@ -107,6 +114,16 @@ class Goal:
         error_P = over_NP.std(axis=0) / np.sqrt(len(np.unique(held.group_N)))
         clear_P = np.flatnonzero(mean_P >= MARGIN * error_P)
         return float(lambdas[clear_P[-1]]) if len(clear_P) else 0.0
+
+
+def _area(held: Held) -> float:
+    """Mean quality over the costs between the cheapest and the dearest expert, along the hull of all multipliers."""
+    lambdas = metrics.lambda_grid(held.quality_NE, held.cost_NE, POINTS)
+    choice_NP = metrics.sweep(held.quality_NE, held.cost_NE, lambdas)
+    spend_P, value_P = (np.take_along_axis(m, choice_NP, 1).mean(axis=0) for m in (held.spend_NE, held.value_NE))
+    mean_E = held.spend_NE.mean(axis=0)
+    found = metrics.aiq(spend_P, value_P, float(mean_E.min()), float(mean_E.max()))
+    return found if np.isfinite(found) else float(value_P[0])
 
 
 def gain(held: Held, policy: Policy) -> Interval:
