@@ -63,7 +63,7 @@ def paired_bootstrap(
     return Interval(float(sum_G.sum() / count_G.sum()), float(low), float(high))
 
 
-def _normal(sum_G: NDArray[np.float64], count_G: NDArray[np.float64], level: float) -> Interval:
+def _normal(sum_G: NDArray[Any], count_G: NDArray[Any], level: float) -> Interval:
     """Mean and normal interval of a ratio of sums over independent groups (linearised)."""
     mean = float(sum_G.sum() / count_G.sum())
     error = float(np.sqrt(((sum_G - mean * count_G) ** 2).sum()) / count_G.sum())
