@@ -5,11 +5,13 @@
 Every figure is a ratio within one run. The contestants of a cell take turns on one thread; a time is the least CPU
 time of N turns, so a busy neighbour costs turns and not the figure. `layer` is a whole RoutedLayer (gate, top-k,
 dispatch, experts, sum), `experts` the same with the plan given, which is what Hugging Face's experts do; dense is the
-same SwiGLU network once, on as many rows as the experts see together. Memory is the peak of forward and backward
-above what was there, without the parameters' gradients (a pool has E times as many); decoding is against reading the
-chosen experts' weights once. MegaBlocks, ScatterMoE and Tutel run beside where they can be imported, all of them on
-CUDA. Bars: layer ≤ 1.15 × dense with at least 128 rows for each expert, ≤ 1.3 × under Zipf routing; memory ≤ 1.25 ×;
-decoding ≤ 1.2 ×. `--out` writes the curves of cost against E, k, T and d as OUT.svg and OUT.csv.
+same SwiGLU network once, on as many rows as the experts see together; `blocks` is that network expert by expert on
+rows that lie in order already, the floor of whoever runs E networks with torch's products. Memory is the peak of
+forward and backward above what was there, without the parameters' gradients (a pool has E times as many); decoding is
+against reading the chosen experts' weights once. MegaBlocks, ScatterMoE and Tutel run beside where they can be
+imported, all of them on CUDA. Bars: layer ≤ 1.15 × dense with at least 128 rows for each expert, ≤ 1.3 × under Zipf
+routing; memory ≤ 1.25 ×; decoding ≤ 1.2 ×. `--out` writes the curves of cost against E, k, T and d as OUT.svg and
+OUT.csv.
 """
 
 from __future__ import annotations
@@ -86,6 +88,8 @@ class Setting:
         self.down = nn.Linear(shape.hidden, shape.width, bias=False, device=device, dtype=dtype)
         self.rows_ND = torch.randn(rows, shape.width, device=device, dtype=dtype, requires_grad=True)
         self.grad_ND = torch.randn_like(self.rows_ND)
+        self.firsts = [weight.detach().clone().requires_grad_() for weight in pool.gate_up_proj.to(device, dtype)]
+        self.downs = [weight.detach().clone().requires_grad_() for weight in pool.down_proj.to(device, dtype)]
         self.context = RoutingContext()
         if shape.zipf:
             self.context = RoutingContext(overrides={0: Override(plan=self._zipf())})
@@ -106,6 +110,15 @@ class Setting:
         if backward:
             y_ND.backward(self.grad_ND)
         self.first.weight.grad = self.down.weight.grad = self.rows_ND.grad = None
+
+    def blocks(self) -> None:
+        sizes = [size for size in self.plan.counts_E.tolist() if size]
+        each = zip(self.rows_ND.split(sizes), self.firsts, self.downs, strict=False)
+        hidden = [(rows @ first.T, down) for rows, first, down in each]
+        made = [(silu(gate) * up) @ down.T for (gate, up), down in ((both.chunk(2, -1), down) for both, down in hidden)]
+        torch.cat(made).backward(self.grad_ND)
+        for weight in (*self.firsts, *self.downs, self.rows_ND):
+            weight.grad = None
 
     def routed(self, backward: bool = True) -> None:
         self._finish(self.layer(self.x_TD, self.context).output, backward)
@@ -153,7 +166,7 @@ def cell(shape: Shape, turns: int, *, peers: bool = True) -> dict[str, Any]:
     setting = Setting(shape)
     calls: dict[str, Call] = {"dense": setting.dense, "layer": setting.routed}
     if peers:
-        calls["experts"] = setting.experts
+        calls |= {"experts": setting.experts, "blocks": setting.blocks}
         found = {f"transformers {how}": setting.hugging_face(how) for how in ("eager", "grouped_mm")}
         calls |= {name: call for name, call in found.items() if call is not None}
     least = timed(calls, turns=turns)
