@@ -21,6 +21,7 @@ import csv
 import importlib.util
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass, replace
@@ -212,8 +213,12 @@ def decode(turns: int, width: int = 1024, hidden: int = 512, experts: int = 64, 
             pool.gate_up_proj[expert].sum()
             pool.down_proj[expert].sum()
 
+    calls: dict[str, Call] = {"read": read, "layer": lambda: layer(x_TD)}
+    if shutil.which(os.environ.get("CXX", "g++")):  # which torch's compiler asks for
+        compiled = torch.compile(layer)
+        calls["compiled"] = lambda: compiled(x_TD)
     with torch.no_grad():
-        least = timed({"read": read, "layer": lambda: layer(x_TD)}, turns=turns)
+        least = timed(calls, turns=turns)
     size = k * 3 * width * hidden * 4
     return {
         "shape": f"T=1 d={width} H={hidden} E={experts} k={k}",
@@ -221,6 +226,7 @@ def decode(turns: int, width: int = 1024, hidden: int = 512, experts: int = 64, 
         "gb_per_s": size / least["read"] / 1e9,
         "layer_ms": 1e3 * least["layer"],
         "ratio": least["layer"] / least["read"],
+        "compiled": least.get("compiled", float("nan")) / least["read"],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 
 import pytest
@@ -31,12 +32,19 @@ class Loss(nn.Module):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [8, 6])
-def test_compiles_into_one_graph(width: int) -> None:
+@pytest.mark.parametrize(
+    ("backend", "width"),
+    [
+        ("aot_eager", 8),
+        ("aot_eager", 6),
+        pytest.param("inductor", 8, marks=pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler")),
+    ],
+)
+def test_compiles_into_one_graph(backend: str, width: int) -> None:
     block, x_TD = Loss(layer_of(width)), torch.randn(20, width, requires_grad=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, of its tracer
-        compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
+        compiled = torch.compile(block, fullgraph=True, backend=backend)
         found = [compiled(x_TD), *torch.autograd.grad(compiled(x_TD), [x_TD, *block.parameters()])]
     wanted = [block(x_TD), *torch.autograd.grad(block(x_TD), [x_TD, *block.parameters()])]
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)

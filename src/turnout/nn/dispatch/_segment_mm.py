@@ -16,7 +16,10 @@ def segment_mm(x_NI: Tensor, weight_EOI: Tensor, counts_E: Tensor) -> Tensor:
     """x @ weight[e]ᵀ for rows in expert order, `counts_E` of each: [N, O]."""
     y_NO = x_NI.new_empty(x_NI.shape[0], weight_EOI.shape[1])
     for expert, rows in _segments(counts_E):
-        torch.mm(x_NI[rows], weight_EOI[expert].t(), out=y_NO[rows])
+        if rows.stop - rows.start == 1:
+            torch.mv(weight_EOI[expert], x_NI[rows.start], out=y_NO[rows.start])
+        else:
+            torch.mm(x_NI[rows], weight_EOI[expert].t(), out=y_NO[rows])
     return y_NO
 
 
