@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn import functional as F
+from torch.nn.functional import linear
 
 from turnout.nn.dispatch._segment_mm import segment_mm
 
@@ -15,7 +15,7 @@ def test_equals_a_product_for_each_expert(counts: tuple[int, ...]) -> None:
     x_NI = torch.randn(sum(counts), 6, generator=generator, dtype=torch.float64, requires_grad=True)
     weight_EOI = torch.randn(3, 4, 6, generator=generator, dtype=torch.float64, requires_grad=True)
     y_NO = segment_mm(x_NI, weight_EOI, torch.tensor(counts))
-    wanted_NO = torch.cat([F.linear(x, w) for x, w in zip(x_NI.split(counts), weight_EOI, strict=True)])
+    wanted_NO = torch.cat([linear(x, w) for x, w in zip(x_NI.split(counts), weight_EOI, strict=True)])
     torch.testing.assert_close(y_NO, wanted_NO)
     grad_NO = torch.randn(y_NO.shape, generator=generator, dtype=torch.float64)
     of = [x_NI, weight_EOI]
