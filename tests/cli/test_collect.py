@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +52,19 @@ def run(*arguments: str) -> dict[str, object]:
     assert result.exit_code == 0, result.output
     document: dict[str, object] = json.loads(result.stdout)
     return document
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals")
+def test_a_run_that_is_stopped_leaves_a_log(server: ScriptedServer, tmp_path: Path) -> None:
+    server.scripts = (Script(text=None), Script(text=None), Script(text=None, delay_s=60))
+    command = [sys.executable, "-m", "turnout", "collect", "q.jsonl", "-o", "log", "--concurrency", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        while len(server.requests) < 3 and process.poll() is None:
+            time.sleep(0.02)
+        process.terminate()
+        process.communicate(timeout=30)
+    assert process.returncode not in {0, None}
+    assert OutcomeLog.read(tmp_path / "log").outcomes.height == 2
 
 
 def test_a_log_from_a_jsonl_file(server: ScriptedServer, tmp_path: Path) -> None:

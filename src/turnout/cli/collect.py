@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -76,9 +77,20 @@ def command(
     chosen = [pattern.strip() for pattern in experts.split(",")] if experts else ["*"]
     judged = judge_all or any(question.score is None for question in questions)
     run = _collect(loaded, chosen, questions, out, settings, options, judged=judged, judge_all=judge_all)
-    progress = asyncio.run(run)
+    with _terminating_as_interrupting():
+        progress = asyncio.run(run)
     result = _summary(out, questions, progress)
     emit(result, as_json, lambda console: _render(console, result))
+
+
+@contextmanager
+def _terminating_as_interrupting() -> Iterator[None]:
+    """SIGTERM ends the run as Ctrl-C does: what was answered is written as a log."""
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _limits(texts: Sequence[str]) -> dict[str, int]:
