@@ -27,7 +27,7 @@ def scores(x_ND: np.ndarray) -> np.ndarray:
 @pytest.fixture
 def fitted() -> Familiar:
     x_ND = rows(300)
-    return Familiar(Ridge(on=("x",)), signal="x").fit({"x": x_ND}, scores(x_ND))
+    return Familiar(Ridge(on=("x",)), on=("x",)).fit({"x": x_ND}, scores(x_ND))
 
 
 def test_strangers_get_the_means_and_acquaintances_the_estimate(fitted: Familiar) -> None:
@@ -50,13 +50,30 @@ def test_trust_falls_with_distance_and_most_of_the_logs_own_kind_is_trusted(fitt
 def test_repeated_queries_do_not_make_everything_else_strange() -> None:
     x_ND = rows(300)
     doubled = np.repeat(x_ND, 2, axis=0)
-    one, two = (Familiar(Ridge(on=("x",)), signal="x", nearest=1).fit({"x": x}, scores(x)) for x in (x_ND, doubled))
-    assert two.limits_ == pytest.approx(one.limits_, abs=0.02)
+    one, two = (Familiar(Ridge(on=("x",)), on=("x",), nearest=1).fit({"x": x}, scores(x)) for x in (x_ND, doubled))
+    assert two.known_[0][-1] == pytest.approx(one.known_[0][-1], abs=0.04)
+
+
+def test_a_strange_form_is_noticed_in_familiar_words() -> None:
+    x_ND = rows(300)
+    form_ND = np.random.default_rng(1).random((300, 3)) * [1.0, 0.2, 0.0]
+    features = {"x": x_ND, "form": form_ND}
+    made = Familiar(Ridge(on=("x",)), on=("x", "form")).fit(features, scores(x_ND))
+    words = unit(np.array([[3.0, 1.0, 0, 0]] * 2))
+    forms = np.array([[0.5, 0.1, 0.0], [0.5, 0.1, 1.0]])  # the third column never varied in the log
+    assert made.trust({"x": words, "form": forms}).tolist() == [1.0, 0.0]
+
+
+def test_a_log_of_one_form_alone_is_familiar_with_it() -> None:
+    x_ND = rows(50)
+    features = {"x": x_ND, "form": np.ones((50, 2))}
+    made = Familiar(Ridge(on=("x",)), on=("form",)).fit(features, scores(x_ND))
+    assert made.trust({"form": np.array([[1.0, 1.0], [1.0, 0.0]])}).tolist() == [1.0, 0.0]
 
 
 def test_a_router_learns_the_stacks_weights_and_holds_out_the_nearness_too() -> None:
     x_ND = np.vstack([rows(200), unit(np.array([[0.0, 1.0, 0.0, 3.0]]))])
-    made = Familiar(Stack((Ridge(on=("x",)), Ridge(on=("x",), penalty=1e6))), signal="x")
+    made = Familiar(Stack((Ridge(on=("x",)), Ridge(on=("x",), penalty=1e6))), on=("x",))
     found = cross_fit(made, evidence(x_ND), folds=4, seed=0)
     assert found is not None
     assert found.weights is not None

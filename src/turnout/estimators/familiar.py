@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from turnout.base import Number, Of, Rule
 from turnout.estimators._around import Around
 from turnout.estimators._cells import dense
+from turnout.estimators._rules import Names
 from turnout.estimators.base import Estimator, weighted_mean
 from turnout.estimators.stack import Stack
 from turnout.features import FeatureMap, Floats
 
 __all__ = ["Familiar"]
 
-TWIN = 0.9999  # a cosine from which on two logged queries are taken for one
+TWIN = 0.014  # a distance up to which two logged queries are taken for one
+LEAST = (
+    0.05  # the spread that a column is taken to have at least: what hardly varies in the log is strange when it does
+)
 
 
 class Familiar(Around):
     """The estimator `of`, shrunk towards each expert's mean score where a query resembles nothing in the log.
 
-    A query's nearness is its mean cosine, in a dense `signal` of unit rows, to the `nearest` most similar of at most
-    `keep` logged queries. The share of logged queries that are no nearer to the others is its p-value as in conformal
-    novelty detection (Bates et al., "Testing for outliers with conformal p-values", 2023). From a p-value of `share`
-    on the estimator speaks as it does; below, what it says beyond the means counts in proportion, so that a router is
-    left with the best single expert where it knows nothing. The standard error takes the shrinkage as disagreement.
+    A query is looked at through each of the dense signals `on`: what it is about, and what form it has. Its distance
+    there is the mean distance to the `nearest` most similar of at most `keep` logged queries, columns brought to unit
+    spread unless rows have unit length. The share of logged queries that are as far from the others is its p-value as
+    in conformal novelty detection (Bates et al., "Testing for outliers with conformal p-values", 2023). From a p-value
+    of `share` on the estimator speaks as it does; below, what it says beyond the means counts in proportion, the least
+    of the signals deciding, so that a router is left with the best single expert where it knows nothing. The standard
+    error takes the shrinkage as disagreement.
 
     Limits: learned routing can also gain on unfamiliar queries, which this gives up, and a part of its gain on the
-    outskirts of what is known; a new kind of query in familiar words is not noticed. Near-duplicates in the log make
-    everything else look stranger.
+    outskirts of what is known; a new kind of query in familiar words and form is not noticed. Near-duplicates in the
+    log make everything else look stranger.
 
     >>> from turnout.estimators.ridge import Ridge
     >>> x_ND = np.random.default_rng(0).normal([4.0, 0.0, 0.0], [0.5, 1.0, 0.0], (80, 3))
     >>> x_ND /= np.linalg.norm(x_ND, axis=1, keepdims=True)
-    >>> fitted = Familiar(Ridge(on=("x",)), signal="x").fit({"x": x_ND}, 0.5 + np.hstack([x_ND[:, 1:2], -x_ND[:, 1:2]]))
+    >>> scores_NE = 0.5 + np.hstack([x_ND[:, 1:2], -x_ND[:, 1:2]])
+    >>> fitted = Familiar(Ridge(on=("x",)), on=("x",)).fit({"x": x_ND}, scores_NE)
     >>> known, strange = np.array([[0.97, 0.24, 0.0]]), np.array([[0.0, 0.24, 0.97]])
     >>> [bool(np.ptp(fitted.predict({"x": row})[0]) > 0.2) for row in (known, strange)]
     [True, False]
@@ -43,7 +52,7 @@ class Familiar(Around):
 
     rules: ClassVar[dict[str, Rule]] = {
         "of": Of((Estimator,)),
-        "signal": Of((str,)),
+        "on": Names(),
         "nearest": Number(1, 100, integer=True),
         "share": Number(1e-6, 1.0),
         "keep": Number(2, 100_000, integer=True),
@@ -52,16 +61,16 @@ class Familiar(Around):
     def __init__(
         self,
         of: Estimator = Stack(),
-        signal: str = "embedding",
+        on: tuple[str, ...] = ("embedding", "format"),
         nearest: int = 5,
         share: float = 0.2,
         keep: int = 2048,
     ) -> None:
-        self.of, self.signal, self.nearest, self.share, self.keep = of, signal, nearest, share, keep
+        self.of, self.on, self.nearest, self.share, self.keep = of, on, nearest, share, keep
 
     @property
     def signals(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*self.of.signals, self.signal)))
+        return tuple(dict.fromkeys((*self.of.signals, *self.on)))
 
     def _fit(self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None) -> None:
         self.of_ = self.of.clone().fit(features, scores_NE, weights_NE=weights_NE, tasks=tasks)
@@ -69,21 +78,20 @@ class Familiar(Around):
 
     def learn(self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats) -> Familiar:
         """The means, the queries that are remembered, and how near those are to each other; `of` is left aside."""
-        x_ND = dense(features[self.signal], self.signal)
-        kept = np.sort(np.random.default_rng(0).permutation(len(x_ND))[: self.keep])
+        kept = np.sort(np.random.default_rng(0).permutation(len(scores_NE))[: self.keep])
         self.mean_E_ = weighted_mean(scores_NE, weights_NE)[0]
-        self.rows_ = np.ascontiguousarray(x_ND[kept].T, dtype=np.float32)
-        cosine_KK = self.rows_.T @ self.rows_
-        cosine_KK[cosine_KK > TWIN] = -1.0
-        near_K = _near(cosine_KK, self.nearest)
-        # the quantiles between which a query is neither strange nor familiar
-        self.limits_ = np.quantile(near_K, np.linspace(0.0, self.share, 21)).astype(np.float64)
+        self.known_ = tuple(
+            tuple(Known.of(dense(features[name], name), kept, self.nearest, self.share)) for name in self.on
+        )
         return self
 
     def trust(self, features: FeatureMap) -> Floats:
         """The part of what the estimator says that counts, shape (N,), from 0 to 1."""
-        near_N = _near(dense(features[self.signal], self.signal) @ self.rows_, self.nearest)
-        return np.interp(near_N, self.limits_, np.linspace(0.0, 1.0, len(self.limits_)), left=0.0)
+        trust_SN = [
+            known.trust(dense(features[name], name), self.nearest)
+            for name, known in zip(self.on, itertools.starmap(Known, self.known_), strict=True)
+        ]
+        return np.asarray(np.min(trust_SN, axis=0))
 
     def shrunk(self, features: FeatureMap, mean_NE: Floats, se_NE: Floats) -> tuple[Floats, Floats]:
         """Predictions and standard errors of these queries, drawn towards the means."""
@@ -103,8 +111,43 @@ class Familiar(Around):
         self.mean_E_ = np.delete(self.mean_E_, column)
 
 
-def _near(cosine_NK: Floats, nearest: int) -> Floats:
-    """Mean of the largest cosines of each row, shape (N,)."""
-    count = cosine_NK.shape[1]
-    k = min(nearest, count)
-    return np.asarray(np.partition(cosine_NK, count - k, axis=1)[:, count - k :].mean(axis=1))
+class Known(NamedTuple):
+    """Logged queries seen through one signal, scaled columns: shape (D, K).
+
+    `limits` are distances, largest first, between which a query is neither strange nor familiar.
+    """
+
+    offset_D: Floats
+    factor_D: Floats
+    rows_DK: Floats
+    limits: Floats
+
+    @classmethod
+    def of(cls, x_ND: Floats, kept: NDArray[np.intp], nearest: int, share: float) -> Known:
+        """Scaled by all rows, remembering those kept."""
+        offset_D, factor_D = np.zeros(x_ND.shape[1], np.float32), np.ones(x_ND.shape[1], np.float32)
+        if not np.allclose(np.vecdot(x_ND, x_ND), 1.0, atol=1e-3):
+            wide_ND = x_ND.astype(np.float64)  # single precision cannot tell twins apart far from the origin
+            offset_D, factor_D = wide_ND.mean(axis=0), 1.0 / np.maximum(wide_ND.std(axis=0), LEAST)
+        rows_DK = np.ascontiguousarray(((x_ND[kept] - offset_D) * factor_D).T)
+        far_KK = _distances(rows_DK.T, rows_DK)
+        far_KK[far_KK < TWIN] = far_KK.max()
+        limits = np.quantile(_near(far_KK, nearest), np.linspace(1.0, 1.0 - share, 21))
+        return cls(offset_D, factor_D, rows_DK, limits.astype(np.float64))
+
+    def trust(self, x_ND: Floats, nearest: int) -> Floats:
+        """From 0 for strangers to 1, shape (N,)."""
+        far_N = _near(_distances((x_ND - self.offset_D) * self.factor_D, self.rows_DK), nearest)
+        return np.interp(-far_N, -self.limits, np.linspace(0.0, 1.0, len(self.limits)), left=0.0)
+
+
+def _distances(x_ND: Floats, rows_DK: Floats) -> Floats:
+    """Euclidean, shape (N, K)."""
+    square_NK = np.vecdot(x_ND, x_ND)[:, None] + (rows_DK * rows_DK).sum(axis=0) - 2.0 * (x_ND @ rows_DK)
+    return np.asarray(np.sqrt(np.maximum(square_NK, 0.0)))
+
+
+def _near(far_NK: Floats, nearest: int) -> Floats:
+    """Mean of the smallest distances of each row, shape (N,)."""
+    k = min(nearest, far_NK.shape[1])
+    return np.asarray(np.partition(far_NK, k - 1, axis=1)[:, :k].mean(axis=1))

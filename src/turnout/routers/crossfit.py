@@ -70,7 +70,7 @@ def _stacked(stack: Stack, evidence: Evidence, fold_N: NDArray[np.int64], wary: 
         weight_M = stack.learn(said_M2NE[:, 0, ~test_N], scores_NE[~test_N], weights_NE[~test_N])
         said = pooled(weight_M, said_M2NE[:, :, test_N])
         if wary is not None:
-            read = {wary.signal: evidence.features[wary.signal]}
+            read = {name: evidence.features[name] for name in wary.on}
             known = wary.clone().learn(take(read, np.flatnonzero(~test_N)), scores_NE[~test_N], weights_NE[~test_N])
             said = known.shrunk(take(read, np.flatnonzero(test_N)), *said)
         raw_NE[test_N], se_NE[test_N] = said
