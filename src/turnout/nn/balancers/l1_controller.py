@@ -16,14 +16,21 @@ __all__ = ["L1Controller"]
 
 
 class L1Controller(Steady, Balancer):
-    """λ · mean over tokens of Σ_e relu(z_e), λ ×`factor` or ÷`factor` per optimizer step towards k experts a token.
+    """λ · (n/k)^`damping` · mean over tokens of Σ_e s_e, for n experts a token that fire now and their scores s.
 
-    `update_biases(model)` moves λ: up where tokens fired more than k experts since the last step, down where fewer,
-    over gradient accumulation and replicas; not in evaluation, and a recomputed pass does not count. `balanced` weighs
-    each expert's term by its share of load times E, so that busy experts are pushed most. λ is saved with the state.
+    `update_biases(model)` moves λ: times `factor` where tokens fired more than k experts since the last step, divided
+    by it where fewer, over gradient accumulation and replicas; not in evaluation, and not for a recomputed pass. λ by
+    itself is too late: it goes on rising until the number has fallen below k, and there nothing but the task can raise
+    it again; (n/k)^`damping` answers within the step. `balanced` takes one of its factors apart by expert, as its share
+    of load times E, so that busy experts are pushed most; with `damping=1` that is ReMoE's loss. Scores are the plan's:
+    with RMSNorm behind the ReLU the normed ones (BlockFFN), as smaller logits would change nothing there. λ is saved
+    with the state.
 
-    Source: Wang et al., "ReMoE: Fully Differentiable Mixture-of-Experts with ReLU Routing", 2024 (factor 1.2, start
-    1e-8). Limits: a bang-bang controller, so the number swings about k; it steers the mean, not each token.
+    Source: Wang et al., "ReMoE: Fully Differentiable Mixture-of-Experts with ReLU Routing", 2024, and its code (factor
+    1.2, start 1e-8, balanced, one λ for all layers); Song et al., "BlockFFN", 2025. Deviations: `damping` 2, a λ for
+    each layer (share one controller between layers for the authors'). Limits: it steers the mean, not each token; it
+    cannot raise the number where the task does not; behind a gate without bias it works through the mean of the inputs,
+    and of centred ones half of the experts fire whatever λ is.
 
     >>> from turnout.nn import FFN, LinearGate, ReLU, RoutedLayer, update_biases
     >>> control = L1Controller(k=1, start=0.1)
@@ -35,12 +42,14 @@ class L1Controller(Steady, Balancer):
     """
 
     steady: ClassVar = ("strength", "fired")
-    rules: ClassVar = {"k": Number(0), "start": Number(0), "factor": Number(1)}
+    rules: ClassVar = {"k": Number(1e-3), "start": Number(0), "factor": Number(1), "damping": Number(0)}
 
-    def __init__(self, k: float, *, start: float = 1e-8, factor: float = 1.2, balanced: bool = False) -> None:
+    def __init__(
+        self, k: float, *, start: float = 1e-8, factor: float = 1.2, damping: float = 2.0, balanced: bool = False
+    ) -> None:
         super().__init__()
-        self.require(k=k, start=start, factor=factor)
-        self.k, self.factor, self.balanced = k, factor, balanced
+        self.require(k=k, start=start, factor=factor, damping=damping)
+        self.k, self.factor, self.damping, self.balanced = k, factor, damping, balanced
         self.strength: Tensor
         self.fired: Tensor
         self.register_buffer("strength", torch.tensor(float(start)))
@@ -58,11 +67,14 @@ class L1Controller(Steady, Balancer):
         return True
 
     def _loss(self, routing: Routing) -> Tensor:
-        fires_TE = real(routing.plan.logits_TE, routing).relu()
-        tokens = fires_TE.shape[0]
+        scores_TE = real(routing.plan.scores_TE, routing)
+        tokens = scores_TE.shape[0]
         counts_E = routing.plan.counts_E
+        rows = counts_E.sum()
         if self.training and not recomputing():
-            self.fired.add_(torch.stack([counts_E.sum(), counts_E.new_tensor(tokens)]))
+            self.fired.add_(torch.stack([rows, counts_E.new_tensor(tokens)]))
+        excess = rows / (self.k * max(tokens, 1))
+        pressure = self.strength * excess**self.damping
         if self.balanced:
-            fires_TE = fires_TE * (counts_E * counts_E.shape[0] / counts_E.sum().clamp_min(1))
-        return self.strength * fires_TE.sum() / max(tokens, 1)
+            scores_TE = scores_TE * (counts_E * counts_E.shape[0] / rows.clamp_min(1))
+        return pressure * scores_TE.sum() / max(tokens, 1)

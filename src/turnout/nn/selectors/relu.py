@@ -43,10 +43,9 @@ class ReLU(Selector):
         refuse_bias("ReLU", bias_E, "an expert below 0 has weight 0; use an L1 controller")
         if logits_TE.shape[-1] != self.experts:
             raise RoutingError(f"ReLU is for {self.experts} experts, got logits of {logits_TE.shape[-1]}")
-        scores_TE = logits_TE.relu()
+        weights_TE = scores_TE = logits_TE.relu()
         chosen_TE = logits_TE > 0
-        weights_TE = scores_TE
         if self.scale_E is not None:
-            mean_T1 = scores_TE.square().mean(-1, keepdim=True)
-            weights_TE = scores_TE * (mean_T1 + self.eps).rsqrt() * self.scale_E.float()
+            scores_TE = scores_TE * (scores_TE.square().mean(-1, keepdim=True) + self.eps).rsqrt()
+            weights_TE = scores_TE * self.scale_E.float()
         return Plan.of_mask(chosen_TE, weights_TE, logits_TE, scores_TE)
