@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from turnout.nn.presets._chars import bed_of, on_chars, reference, trained
+from turnout.nn.presets._compare import Verdict, t_interval
+from turnout.stats import Interval
 from turnout.systems.base import Claim, Figures, Run, System
 
 if TYPE_CHECKING:
@@ -53,18 +55,24 @@ def _at_most(row: Mapping[str, Any], column: str, highest: float) -> bool:
 
 
 def _variable(system: System, run: Run) -> Figures:
-    """Selectors that aim at k on average; `aimed` is how far they are from it."""
+    """Selectors that aim at k on average: how far the one that is farthest off ends from it, beside what is allowed."""
     from turnout.nn import ExpertChoice, L1Controller, ReLU, SwitchLoss, Threshold
     from turnout.nn.beds.chars import CHOSEN, EXPERTS, routed
 
     bed = bed_of(run)
+    ended: dict[str, list[float]] = {}
 
-    def off(found: Trained) -> Mapping[str, float]:
-        return {"off target": abs(found.active - CHOSEN)}
+    def ends(name: str) -> Callable[[Trained], Mapping[str, float]]:
+        def off(found: Trained) -> Mapping[str, float]:
+            ended.setdefault(name, []).append(abs(found.active - CHOSEN))
+            return {"off target": ended[name][-1]}
+
+        return off
 
     makers: dict[str, tuple[Callable[[], Any], Callable[[], Sequence[Any]]]] = {
         "threshold": (lambda: Threshold(k=CHOSEN), lambda: [SwitchLoss(0.01)]),
-        "ReLU + L1 controller": (lambda: ReLU(EXPERTS), lambda: [L1Controller(CHOSEN)]),
+        "ReLU + L1 controller": (lambda: ReLU(EXPERTS, norm=False), lambda: [L1Controller(CHOSEN)]),
+        "ReLU with norm + L1 controller": (lambda: ReLU(EXPERTS), lambda: [L1Controller(CHOSEN)]),
         "expert choice": (lambda: ExpertChoice(CHOSEN), tuple),
     }
     found = on_chars(
@@ -72,16 +80,19 @@ def _variable(system: System, run: Run) -> Figures:
         run,
         bed,
         {
-            **{name: trained(bed, routed(*maker), off) for name, maker in makers.items()},
-            "top-2 + switch": reference(bed, "top-2 + switch", off),
+            **{name: trained(bed, routed(*maker), ends(name)) for name, maker in makers.items()},
+            "top-2 + switch": reference(bed, "top-2 + switch", ends("top-2 + switch")),
         },
         metric="off target",
         against="top-2 + switch",
-        says=f"target {CHOSEN} experts a token; reproduced where all three that aim at it end within {OFF} on average; "
-        "expert choice sees the future here, so its loss means nothing",
+        says=f"target {CHOSEN} experts a token; the headline is the selector that ends farthest off, beside the {OFF} "
+        "that are allowed: reproduced where it is within them on average; expert choice sees the future here, so its "
+        "loss means nothing",
     )
-    good = all(_at_most(row, "off target", OFF) for row in found.rows)
-    return replace(found, verdict="reproduced" if good else "not at this size")
+    worst = t_interval(max((ended[name] for name in makers), key=sum))
+    gain = Interval(*(end - OFF for end in worst))
+    verdict: Verdict = "reproduced" if worst.mean <= OFF else "not at this size"
+    return replace(found, value=worst, gain=gain, against="what is allowed", verdict=verdict)
 
 
 def _local(system: System, run: Run) -> Figures:
