@@ -163,7 +163,10 @@ APOLLO_MOE = System(
         "Ciphers of one text stand in for languages, of which eight are trained on; other languages are four ciphers "
         "that apply two of them. The model is dense with two layers, so Post-MoE is the last one; the paper takes the "
         "last two of 24.",
-        "An expert per cipher, no families; the Switch loss (.01) is the field's usual one.",
+        "An expert per cipher, no families. The Switch loss (.01) is ours, the released configuration has none, nor "
+        "does it normalise weights.",
+        "The cipher's expert is forced whenever the cipher is known, also when measured; the authors' code forces it "
+        "in training only, and plain top-2 serves afterwards (as it does here for other languages).",
     ),
     limits=(
         "As published, Post-MoE does better on other languages than a mixture in every layer (3.349 against 3.362 "

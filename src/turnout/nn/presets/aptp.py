@@ -148,9 +148,9 @@ APTP = System(
     title="APTP",
     level="in-model",
     claim=Claim(
-        "Stable Diffusion 2.1 pruned per prompt by a balanced code book of 8 sub-networks has a better FID, CLIP score "
-        "and CMMD than one pruned model of the same cost.",
-        "abstract and repository",
+        "Stable Diffusion 2.1 pruned per prompt by a balanced code book (8 sub-networks) has a better FID, CLIP score "
+        "and CMMD than single-model pruning on CC3M and COCO.",
+        "arXiv 2406.12042, abstract; the number of codes from the repository",
     ),
     parts=("gate:prototype_gate", "selector:sinkhorn", "experts:modules"),
     novelty="selector",
@@ -159,8 +159,10 @@ APTP = System(
     table="noisy digits",
     deviations=(
         "A code is a mask of the hidden units of a small classifier, not of a diffusion model's width and depth.",
-        "The code is chosen by cosine of a linear projection; there a hypernetwork makes an architecture vector.",
-        "No contrastive loss between architectures and prompts; gates start nearer to 0 (300 steps, not 5,000).",
+        "The code is chosen by cosine of a linear projection; there a hypernetwork makes an architecture vector, and "
+        "cosines compare its gates with a code's.",
+        "No contrastive loss between architectures and prompts and no distillation; gates start nearer to 0 (300 "
+        "steps, not 5,000).",
     ),
     limits=(
         "Balance by transport holds in training only; at use the nearest code is taken.",

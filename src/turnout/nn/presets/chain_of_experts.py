@@ -69,14 +69,20 @@ CHAIN_OF_EXPERTS = System(
     claim=Claim(
         "At equal compute, two iterations of half as many experts lower validation loss in math reasoning from 1.20 to "
         "1.12.",
-        "abstract",
+        "repository README; arXiv 2506.18945",
     ),
     parts=("gate:linear_gate", "selector:top_k", "balancer:switch_loss", "experts:ffn"),
     novelty="combiner",
     build=_build,
     measure=_measure,
     table="characters",
-    deviations=("Softmax gates with the switch loss over 16 experts; the authors build on DeepSeek-V2 with 64.",),
+    deviations=(
+        "Normalised top-k of 16 experts with the switch loss over the batch; the authors build on DeepSeek-V2: 63 "
+        "routed experts and a shared one that runs in every iteration, weights not normalised, a loss of 1e-3 per "
+        "sequence.",
+        "The block keeps its own residual, so that x + y₁ + y₂ goes on; with the authors' inner residual alone the "
+        "normalised input takes the place of x.",
+    ),
     limits=("Iterations run one after the other, so equal compute is not equal time.",),
     code="github.com/ZihanWang314/CoE",
 )

@@ -1,6 +1,7 @@
 """DynaMoE: a threshold on scores decides how many experts a token gets, a schedule how many experts a layer has.
 
-Source: Gülmez, "DynaMoE", 2026; no code.
+Source: Gülmez, "DynaMoE: Dynamic Token-Level Expert Activation with Layer-Wise Adaptive Capacity for Mixture-of-Experts
+Neural Networks", arXiv 2603.01697, 2026; no code.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ DYNAMOE = System(
     claim=Claim(
         "With token-level dynamic routing, descending schedules of experts per layer beat uniform ones by up to 5.47 % "
         "on image classification.",
-        "abstract",
+        "arXiv 2603.01697v1, abstract",
     ),
     parts=("selector:threshold", "gate:linear_gate", "balancer:switch_loss", "experts:ffn"),
     novelty="selector",
@@ -113,5 +114,7 @@ DYNAMOE = System(
         "The percentile is over the batch; over a token's own scores it passes a fixed number by construction.",
         "8 × 8 digits with 300 training images in place of MNIST, Fashion-MNIST and CIFAR-10.",
     ),
-    limits=("The best schedule differs by task; the paper's language models prefer others.",),
+    limits=(
+        "The best schedule differs by task and size: of the paper's language models only the smallest prefers it.",
+    ),
 )

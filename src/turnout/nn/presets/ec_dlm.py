@@ -1,6 +1,7 @@
 """EC-DLM: in a diffusion language model experts choose tokens, more of them where less is masked.
 
-Source: EC-DLM, 2026; code zhangshuibai/EC-DLM.
+Source: "Expert-Choice Routing Enables Adaptive Computation in Diffusion Language Models", arXiv 2604.01622, 2026; code
+zhangshuibai/EC-DLM.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ EC_DLM = System(
     claim=Claim(
         "Expert choice reaches the same loss twice as fast as token choice in a diffusion language model, and capacity "
         "that falls with the mask ratio is best at equal FLOPs.",
-        "repository",
+        "repository README",
     ),
     parts=("selector:expert_choice", "balancer:z_loss", "gate:linear_gate", "experts:ffn"),
     novelty="selector",
@@ -99,7 +100,8 @@ EC_DLM = System(
     measure=_measure,
     table="characters",
     deviations=(
-        "16 experts and k of 1 to 3, where the authors have 512 experts and k of 8 to 32.",
+        "16 experts and k of 1 to 3, where the authors have 512 experts, k of 8 to 32 and two shared experts beside.",
+        "Experts choose among the batch; in the authors' code by default among each sequence.",
         "Loss after equal steps; the authors' time to a given loss depends on their kernels.",
         "One mask ratio per batch in training, so that capacity follows it.",
         "A few hundred steps, in which a masked model barely gets past the frequencies of characters.",

@@ -1,6 +1,7 @@
 """Expert pyramid tuning: adapters that share a subspace and differ in the scale they write at.
 
-Source: Expert Pyramid Tuning, 2025; no code.
+Source: "Expert Pyramid Tuning: Efficient Parameter Fine-Tuning for Expertise-Driven Task Allocation", arXiv 2603.12577,
+CVPR 2026, read as a summary; the authors' code is anonymous and was not reached.
 """
 
 from __future__ import annotations
@@ -72,14 +73,20 @@ EXPERT_PYRAMID = System(
     level="in-model",
     claim=Claim(
         "Experts that rebuild features from one low-dimensional subspace at several scales beat mixtures of LoRA with "
-        "fewer trained parameters.",
-        "abstract",
+        "fewer trained parameters: 87.0 on GLUE with T5-base and .41 M numbers a task, against 86.2 with .81 M.",
+        "a summary of arXiv 2603.12577",
     ),
     parts=("gate:task_table_gate", "selector:soft", "experts:pyramid", "combiner:fused"),
     novelty="experts",
     build=_build,
     measure=_measure,
     table="ciphers",
-    deviations=("Coarse outputs are repeated, where the paper learns a deconvolution (details are a guess).",),
+    deviations=(
+        "An expert here is a matrix of its own, coarse outputs repeated; there it is a deconvolution kernel of size s "
+        "and stride s over one shared product B A, zero at first (as a matrix: a Kronecker product), sliced to each "
+        "layer's size and weighed by d/T.",
+        "Four scales (1, 2, 4, 8), all mixed under a table of tasks; there eight experts (2, 2, 4, 4, 6, 6, 8, 8), "
+        "top-k per token at a temperature of .05, and a contrastive loss of .1 on task embeddings.",
+    ),
     limits=("Needs to know the task of every sequence in this form.",),
 )

@@ -110,8 +110,8 @@ FLYLORA = System(
     title="FlyLoRA",
     level="in-model",
     claim=Claim(
-        "A frozen sparse random down-projection that also routes over ranks decouples tasks: better than LoRA on one "
-        "task and with less interference when adapters are merged.",
+        "A frozen sparse random down-projection that also routes over ranks decouples tasks: better than existing "
+        "methods in four domains, and with less interference when adapters are merged.",
         "abstract",
     ),
     parts=(

@@ -1,6 +1,7 @@
 """Graph of tokens: gate logits are averaged over tokens that attend to each other.
 
-Source: Nguyen et al., "Improving Routing in Sparse Mixture of Experts with Graph of Tokens", 2025.
+Source: Nguyen et al., "Improving Routing in Sparse Mixture of Experts with Graph of Tokens", arXiv 2505.00792,
+2025.
 """
 
 from __future__ import annotations

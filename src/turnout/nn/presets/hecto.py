@@ -1,7 +1,7 @@
 """Hecto: a sparse gate between experts of different kinds, a GRU for order and a feed-forward network for content.
 
-Source: "Hecto: Modular Sparse Experts for Adaptive and Interpretable Reasoning", 2025; weights, but no
-training code, are public.
+Source: Pandey et al., "Hecto: Modular Sparse Experts for Adaptive and Interpretable Reasoning", arXiv 2506.22919, 2025;
+weights, but no training code, are public.
 """
 
 from __future__ import annotations
@@ -106,7 +106,11 @@ HECTO = System(
     build=_build,
     measure=_measure,
     table="sentences",
-    deviations=("Drawn sentences instead of a frozen encoder on AG News, SST-2, HotpotQA and STS-B.",),
+    deviations=(
+        "Drawn sentences instead of an encoder on AG News, SST-2, HotpotQA and STS-B; the gate reads all of a "
+        "sentence, theirs the encoder's first token.",
+        "The switch loss keeps both experts alive; the authors' model card names an entropy and a diversity term.",
+    ),
     limits=(
         "The gate must be able to see which kind of question it has.",
         "The gate reads every place of a sentence, so it can sort by order itself: two FFNs do nearly as well here.",

@@ -1,6 +1,7 @@
 """LoRA-Mixer: adapters inside the attention projections, re-used, under a gate trained soft with few labels.
 
-Source: LoRA-Mixer, 2025; no code.
+Source: "LoRA-Mixer: Coordinate Modular LoRA Experts Through Serial Attention Routing", arXiv 2507.00029, ICLR 2026; no
+code.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ LORA_MIXER = System(
     claim=Claim(
         "Adapters inside attention projections, trained by label and re-used under a gate with a specialisation loss, "
         "gain 1.1 to 1.7 points over earlier mixtures of LoRA at 48 % of the parameters.",
-        "abstract",
+        "arXiv 2507.00029, abstract; that adapters are trained by label and re-used: catalogue",
     ),
     parts=(
         "gate:linear_gate",

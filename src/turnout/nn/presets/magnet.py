@@ -1,6 +1,7 @@
 """MAGNET's entropy rule: first cover all experts, then, triggered by the routing itself, be sure.
 
-Source: MAGNET (a multimodal recommender), read as an abstract; no code.
+Source: Dai, Fang, Cai, "Modality-Guided Mixture of Graph Experts with Entropy-Triggered Routing for Multimodal
+Recommendation", arXiv 2602.20723, 2026, read as an abstract; no code.
 """
 
 from __future__ import annotations
@@ -70,9 +71,9 @@ MAGNET = System(
     title="MAGNET (entropy rule)",
     level="in-model",
     claim=Claim(
-        "A gate pushed to coverage while its entropy is high, to confidence after a trigger, over experts with fixed "
-        "modality roles, beats multimodal recommenders.",
-        "abstract",
+        "Weighing routing entropy in two stages, coverage first and specialisation after a turn that the entropy "
+        "itself triggers, over experts with modality roles, consistently improves on strong multimodal recommenders.",
+        "arXiv 2602.20723, abstract",
     ),
     parts=("gate:linear_gate", "selector:top_k", "experts:ffn", "balancer:entropy_loss"),
     novelty="balancer",

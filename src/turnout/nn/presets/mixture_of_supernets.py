@@ -96,8 +96,8 @@ MIXTURE_OF_SUPERNETS = System(
     title="Mixture-of-Supernets",
     level="in-model",
     claim=Claim(
-        "Weights mixed per architecture narrow the gap between sub-networks of a supernet and networks trained alone; "
-        "better translation quality at equal latency than HAT.",
+        "Weights mixed per architecture minimise the retraining that the gap between a supernet's sub-networks and "
+        "networks trained alone calls for; a better trade-off of latency and BLEU than HAT.",
         "abstract",
     ),
     parts=("gate:task_table_gate", "selector:soft", "experts:ffn", "combiner:weight_space"),

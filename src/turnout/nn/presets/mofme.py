@@ -116,7 +116,7 @@ MOFME = System(
     claim=Claim(
         "Modulations of one shared network restore images .1 to .2 dB better than separate experts, with 72 % fewer "
         "parameters and 39 % less time.",
-        "abstract",
+        "abstract, its figures at second hand",
     ),
     parts=("gate:linear_gate", "selector:top_k", "experts:modulation", "balancer:switch_loss"),
     novelty="experts",
@@ -128,6 +128,8 @@ MOFME = System(
         "their public code differ only where the selection is noisy.",
         "Scale and shift per expert are vectors, so that an expert adds 2 D numbers; `mapped=True` gives the authors' "
         "linear maps of the shared output.",
+        "The shared network is a GELU block of 128 hidden units, theirs GELU(W₁ x) ∘ W₂ x at the width of the tokens; "
+        "the switch loss is ours.",
     ),
     limits=("Experts cannot differ in what they compute inside the shared network.",),
     code="github.com/RoyZry98/MoFME-Pytorch",

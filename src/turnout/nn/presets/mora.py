@@ -1,6 +1,7 @@
 """MoRA: ranks of an adapter as experts that activate themselves, grown task by task.
 
-Source: MoRA, self-activated rank-1 experts for continual learning, 2025; no code.
+Source: Lu et al., "Little By Little: Continual Learning via Self-Activated Sparse Mixture-of-Rank Adaptive Learning",
+arXiv 2506.21035, 2025; no code.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ MORA = System(
     claim=Claim(
         "Rank-one experts that activate themselves, with past ranks frozen, forget less and generalise better in "
         "continual learning of vision-language and language models.",
-        "abstract",
+        "arXiv 2506.21035, abstract",
     ),
     parts=("gate:activation_gate", "selector:top_k", "experts:rank_one", "combiner:fused"),
     novelty="gate",
@@ -108,7 +109,9 @@ MORA = System(
     measure=_measure,
     table="ciphers",
     deviations=(
-        "Normalisation (cosine, temperature .1, the four best of all ranks) is ours: the paper has no code.",
+        "A rank's score is the size of its cosine to the input over a temperature of .1; a review of the paper gives "
+        "aᵢx over the norm of all ranks' activations, with its sign.",
+        "The four best ranks weigh 1 in all; theirs keep their softmax weight, and only where they pass a threshold.",
         "Ranks that are rarely active are not pruned in this run (`RankOne.prune` does it).",
     ),
     limits=("New ranks also answer old tasks' tokens, which is what is forgotten.",),

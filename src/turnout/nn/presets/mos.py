@@ -1,6 +1,7 @@
 """MoS: every adapter of a network is picked from one store of shards.
 
-Source: Wang et al., "MoS: Unleashing Parameter Efficiency of Low-Rank Adaptation with Mixture of Shards", 2024.
+Source: Wang et al., "MoS: Unleashing Parameter Efficiency of Low-Rank Adaptation with Mixture of Shards", arXiv
+2410.00938, ICLR 2025; code Forence1999/MoS, of which a variant that shares within a layer was read.
 """
 
 from __future__ import annotations
@@ -92,7 +93,10 @@ MOS = System(
     number=113,
     title="MoS (mixture of shards)",
     level="in-model",
-    claim=Claim("About eight times fewer parameters than LoRA at equal quality, by sharing shards.", "abstract"),
+    claim=Claim(
+        "About eight times fewer parameters than LoRA in a standard setting, by sharing shards.",
+        "arXiv 2410.00938, abstract",
+    ),
     parts=("experts:shards", "combiner:fused"),
     novelty="experts",
     build=_build,

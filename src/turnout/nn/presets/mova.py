@@ -143,9 +143,9 @@ MOVA = System(
     title="MoVA",
     level="in-model",
     claim=Claim(
-        "Choosing vision encoders by the question and fusing them with an adapter beats any single encoder and plain "
-        "fusion on multimodal benchmarks.",
-        "abstract and paper",
+        "Choosing vision encoders by image and question and fusing them with an adapter gains significantly over the "
+        "best models on a wide range of multimodal benchmarks.",
+        "repository README",
     ),
     parts=(
         "combiner:cross_attention",
@@ -160,6 +160,8 @@ MOVA = System(
     table="digits",
     deviations=(
         "A linear gate that is told which encoder suits a question stands for the language model that names encoders.",
+        "The token attends over the chosen encoders' outputs, the gate's weights as its prior; there image features "
+        "attend to each encoder's own map, and a gate on text and image sums what comes back.",
         "Encoders differ by place; the authors' differ by what they were trained for.",
     ),
     limits=("Fusion runs on every chosen encoder's output, so cost grows with their number.",),

@@ -1,6 +1,7 @@
 """OmniMoE: experts of a single neuron, found by a product of two small routers, beside a shared network.
 
-Source: OmniMoE, 2026; code flash-algo/omni-moe. He, "Mixture of A Million Experts" (PEER), 2024.
+Source: Shi et al., "OmniMoE: An Efficient MoE by Orchestrating Atomic Experts at Scale", arXiv 2602.05711, 2026; code
+flash-algo/omni-moe. He, "Mixture of A Million Experts" (PEER), 2024.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ OMNI_MOE = System(
     claim=Claim(
         "Atomic experts at 1.7 B active parameters reach 50.9 % zero-shot accuracy over seven benchmarks, above coarse "
         "and fine-grained mixtures, and run 10.9 times as fast as PEER.",
-        "abstract",
+        "arXiv 2602.05711, abstract",
     ),
     parts=("gate:product_key_gate", "selector:top_k", "experts:rank_one"),
     novelty="experts",
@@ -61,7 +62,7 @@ OMNI_MOE = System(
     table="characters",
     deviations=(
         "Loss at equal active hidden units only; the authors' speed-up is of GPU kernels.",
-        "The shared network is a plain GELU block; theirs is a SwiGLU.",
+        "Atomic experts with a GELU and a plain GELU block as the shared network; theirs are a SiLU and a SwiGLU.",
     ),
     limits=(
         "No balancer: a seventh of the atomic experts is dead here.",

@@ -108,7 +108,7 @@ REMIX = System(
     claim=Claim(
         "Learned weights of adapters collapse to one effective adapter; constant weights with a router trained by "
         "leave-one-out REINFORCE keep k effective ones and score 60.8 against 58.0 of the best baseline.",
-        "paper (arXiv 2603.10160)",
+        "arXiv 2603.10160, tables, as the catalogue read them",
     ),
     parts=("gate:linear_gate", "selector:sampled", "experts:lora", "combiner:fused", "balancer:reinforce"),
     novelty="selector",

@@ -112,7 +112,11 @@ ROUTING_TRANSFORMER = System(
     number=56,
     title="Routing Transformer",
     level="in-model",
-    claim=Claim("15.8 against 18.3 perplexity on WikiText-103, 3.43 bits per dimension on ImageNet-64.", "abstract"),
+    claim=Claim(
+        "15.8 against 18.3 perplexity of comparable sparse attention on WikiText-103, 3.43 against 3.44 bits per "
+        "dimension on ImageNet-64, with fewer layers.",
+        "abstract",
+    ),
     parts=("gate:prototype_gate", "selector:expert_choice"),
     novelty="gate",
     build=_build,

@@ -1,6 +1,7 @@
 """SAME: a router that keeps its choices on old tasks while it learns new ones.
 
-Source: SAME, a stabilised mixture of experts for continual multimodal learning, 2025; no code.
+Source: Xie et al., "SAME: Stabilized Mixture-of-Experts for Multimodal Continual Instruction Tuning", arXiv 2602.01990,
+ICML 2026; code LAMDA-CL/Prism.
 """
 
 from __future__ import annotations
@@ -112,9 +113,10 @@ SAME = System(
     title="SAME",
     level="in-model",
     claim=Claim(
-        "Projecting the router's updates away from what old tasks span, with scaled expert updates, is best on "
-        "continual multimodal instruction tuning without rehearsal.",
-        "abstract",
+        "Splitting the router's updates by orthogonal subspaces and moving task-relevant directions only, with expert "
+        "updates scaled by curvature and selected experts frozen, is the state of the art of continual multimodal "
+        "instruction tuning without rehearsal.",
+        "arXiv 2602.01990, abstract",
     ),
     parts=("gate:linear_gate", "selector:top_k", "experts:lora", "combiner:fused", "balancer:switch_loss"),
     novelty="training",
@@ -122,8 +124,13 @@ SAME = System(
     measure=_measure,
     table="ciphers",
     deviations=(
-        "The router's projection only: expert updates are not scaled by curvature and no expert is frozen.",
-        "The covariance is of validation windows of the task just learned, 95 % of which is closed.",
+        "What old tasks' inputs span is closed to the router (gradient projection memory); the public code rescales "
+        "the gradient along the main directions of the inputs it sees by their singular values and lets the rest pass.",
+        "Expert updates are not scaled by curvature and no expert is frozen.",
+        "The covariance is of validation windows of the task just learned, 95 % of which is closed; there a running "
+        "one, and 90 % (of squared singular values).",
+        "Top-2 per token; the code mixes all experts in training and takes the top 2 of the mean over tokens in use.",
     ),
     limits=("Inputs of later layers move with the experts below, which a projection of the gate cannot stop.",),
+    code="github.com/LAMDA-CL/Prism",
 )

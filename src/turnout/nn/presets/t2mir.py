@@ -1,6 +1,6 @@
 """T2MIR: beside experts chosen by token, experts chosen by the task, which a contrastive loss makes the router see.
 
-Source: T2MIR (in-context reinforcement learning); code NJU-RL/T2MIR.
+Source: "Mixture-of-Experts Meets In-Context Reinforcement Learning" (T2MIR), arXiv 2506.05426, 2025; code NJU-RL/T2MIR.
 """
 
 from __future__ import annotations
@@ -131,9 +131,9 @@ T2MIR = System(
     title="T2MIR",
     level="in-model",
     claim=Claim(
-        "Token-wise and task-wise experts side by side, the task router trained by InfoNCE, beat AD and DPT baselines "
-        "of in-context reinforcement learning.",
-        "repository",
+        "Token-wise and task-wise experts side by side, the task router trained by InfoNCE, outperform various "
+        "baselines of in-context reinforcement learning.",
+        "arXiv 2506.05426, abstract",
     ),
     parts=(
         "gate:linear_gate",
@@ -150,7 +150,12 @@ T2MIR = System(
     deviations=(
         "Sequences of digits with a hidden domain stand for trajectories of a task; no reinforcement learning.",
         "Outputs of both layers are summed, there two layers of half the width are joined.",
-        "InfoNCE between the sequences of one batch, without the momentum copy of the encoder.",
+        "InfoNCE of weight .1 between the sequences of one batch, without the momentum copy of the gate; there .01 or "
+        ".001, between pairs of trajectories of a task.",
+        "The task-wise layer always routes a sequence as one; so do about half of the authors' configurations, the "
+        "others route each token and average for the loss alone.",
+        "Linear gates without noise, importance alone at .01; there two layers with a tanh, noise on the token-wise "
+        "gate, importance and load at .1 or .01.",
     ),
     limits=(
         "Routing by the mean of a sequence sees its end at its start: for prompts and trajectories that are known.",

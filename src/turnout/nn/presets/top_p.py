@@ -1,7 +1,7 @@
 """Dynamic MoE: as many experts as it takes for their probabilities to pass a threshold.
 
-Source: Huang et al., "Harder Tasks Need More Experts: Dynamic Routing in MoE Models", 2024; code
-ZhenweiAn/Dynamic_MoE.
+Source: Huang et al., "Harder Tasks Need More Experts: Dynamic Routing in MoE Models", arXiv 2403.07652, 2024; code
+ZhenweiAn/Dynamic_MoE (inference only).
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ TOP_P = System(
     title="Dynamic MoE (top-p routing)",
     level="in-model",
     claim=Claim(
-        "Top-p routing gains .7 points on average over top-2 routing with under 90 % of its activated parameters.",
-        "abstract",
+        "Top-p routing gains .7 % on average over top-2 routing with under 90 % of its activated parameters.",
+        "arXiv 2403.07652, abstract",
     ),
     parts=("selector:top_p", "balancer:entropy_loss", "balancer:switch_loss", "gate:linear_gate", "experts:ffn"),
     novelty="selector",
@@ -68,7 +68,8 @@ TOP_P = System(
     measure=_measure,
     table="characters",
     deviations=(
-        "Entropy coefficient 1e-4 is a guess; the paper's model has 24 layers with every second one routed.",
+        "Entropy coefficient 1e-4 and switch loss 1e-2 are guesses, the public code does not train; its every second "
+        "layer is routed.",
         "Two hundred steps; the paper's experts a token fall below 2 only after some 60 B tokens (README).",
     ),
     limits=("Before the gate is peaked it uses more experts than top-2, so short training pays more, not less.",),

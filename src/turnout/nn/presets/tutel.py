@@ -109,7 +109,7 @@ TUTEL = System(
     claim=Claim(
         "one layout for all capacities lets a layer switch between fixed, dropless and capped dispatch on every call; "
         "4.96 and 5.75 times faster single layers on 16 and 2,048 GPUs.",
-        "abstract; the meaning of the capacity factor from the repository",
+        "abstract, at second hand; the meaning of the capacity factor from the repository",
     ),
     parts=("gate:linear_gate", "selector:top_k", "dispatcher:capacity", "experts:ffn", "combiner:weighted_sum"),
     novelty="dispatcher",
