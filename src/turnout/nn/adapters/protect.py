@@ -17,9 +17,9 @@ class Protected:
     every gradient is projected onto what is left. Call `protect` again after each further task: directions add up.
     `release` takes the hook off.
 
-    Source: gradient projection memory (Saha et al., 2021) as SAME uses it on routers. Limits: the projection is of the
-    gradient, so the optimizer must start anew (momentum of before would still move the subspace); plain weight decay
-    moves it too.
+    Source: gradient projection memory (Saha et al., 2021), here for routers; SAME, which routers the idea is taken
+    from, rescales such directions instead of closing them. Limits: the projection is of the gradient, so the optimizer
+    must start anew (momentum of before would still move the subspace); plain weight decay moves it too.
 
     >>> weight = nn.Parameter(torch.zeros(2, 3))
     >>> kept = Protected(weight)

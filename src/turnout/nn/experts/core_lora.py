@@ -23,8 +23,8 @@ class CoreLoRA(Experts):
     A token then costs one adapter whatever E is. V x is computed once per token (`prepare`). U starts at 0, cores at
     the identity with a little noise.
 
-    Source: CoMoL (mixture of core-space LoRA; formulas as published, no code). Limits: all experts write into one
-    R-dimensional space.
+    Source: Cao et al., "CoMoL: Efficient Mixture of LoRA Experts via Dynamic Core Space Merging", 2026; how cores start
+    is ours. Limits: all experts write into one R-dimensional space.
 
     >>> from turnout.nn import LinearGate, RoutedLayer, TopK
     >>> layer = RoutedLayer(LinearGate(8, 4), TopK(2), CoreLoRA(4, 8, 6, rank=2))

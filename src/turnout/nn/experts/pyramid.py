@@ -23,7 +23,8 @@ class Pyramid(Experts):
     B_e is [O/scale, R]: an output of a coarse expert is repeated over `scale` neighbours, so it has that many fewer
     numbers. A x is computed once per token (`prepare`). B starts at 0. As matrices (`delta`) they merge.
 
-    Source: Expert Pyramid Tuning, 2025; no code, so the repetition stands for its learned deconvolution. Limits:
+    Source: "Expert Pyramid Tuning", 2026, read as a summary. Deviation: an expert has a matrix B_e of its own,
+    repeated; there it has a kernel of size `scale` that expands one shared product B A in both directions. Limits:
     neighbours of an output are what the layer's numbering makes neighbours.
 
     >>> pool = Pyramid(8, 8, scales=(1, 2, 4), rank=2)

@@ -22,7 +22,8 @@ class Shards(Experts):
     given it: `Shards.store(count, length)` makes one. Picks are drawn once from `seed` and fixed; A and B are picked
     apart (pair dissociation). `private` shards of each belong to this layer alone and are always picked. B starts at 0.
 
-    Source: Mixture of Shards (MoS), 2024; no code. Limits: one expert; what two layers share, both train.
+    Source: Wang et al., "MoS: Unleashing Parameter Efficiency of Low-Rank Adaptation with Mixture of Shards", 2024.
+    Limits: one expert; what two layers share, both train.
 
     >>> store = Shards.store(12, 4)
     >>> first, second = Shards(8, 8, store=store, rank=2), Shards(8, 16, store=store, rank=2, seed=1)

@@ -21,8 +21,10 @@ class ActivationGate(Gate):
     There is nothing to learn beside the experts; gradients of the gate reach their in-vectors. It follows a pool that
     grows or is pruned. `pool` is the layer's own; the gate refers to it without owning it, so it is saved once.
 
-    Source: MoRA, self-activated rank-1 experts for continual learning, 2025; no code, so the normalisation is ours.
-    Limits: for `RankOne` pools; an expert that answers everything is chosen everywhere.
+    Source: Lu et al., "Little By Little: Continual Learning via Self-Activated Sparse Mixture-of-Rank Adaptive
+    Learning" (MoRA), 2025; no code. Deviation: cosine and absolute value, where a review of the paper gives a_e · x
+    over the norm of all experts' answers. Limits: for `RankOne` pools; an expert that answers everything is chosen
+    everywhere.
 
     >>> import torch
     >>> from turnout.nn import RoutedLayer, TopK

@@ -19,8 +19,8 @@ class CoreGate(Gate):
 
     E·R numbers instead of E·D. `pool` is the layer's own; the gate refers to it without owning it, so it is saved once.
 
-    Source: CoMoL, core-space mixture of LoRA; formulas as published, no code. Limits: sees only what the experts'
-    shared projection keeps.
+    Source: Cao et al., "CoMoL: Efficient Mixture of LoRA Experts via Dynamic Core Space Merging", 2026. Limits: sees
+    only what the experts' shared projection keeps.
 
     >>> import torch
     >>> from turnout.nn import RoutedLayer, Soft

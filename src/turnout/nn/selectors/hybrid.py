@@ -23,12 +23,13 @@ class Hybrid(Selector):
     """`unsure` where the gate's Tsallis entropy is above a threshold, `sure` elsewhere: [T, E] → [T, K].
 
     The threshold is a share of the highest entropy that E experts allow, `index` the entropic index q (1: Shannon).
-    Defaults are DynMoLE's: soft routing over all experts for doubtful tokens, top-p (0.75, at least 2) for the rest.
+    Defaults are DynMoLE's: soft routing over all experts for doubtful tokens, top-p (0.75, at least 2) for the
+    rest; only its entropic index is 1.1.
     `condition` replaces the entropy by any function of logits [T, E] → bool [T].
 
-    Source: Li et al., "DynMoLE: Boosting Mixture of LoRA Experts Fine-Tuning with a Hybrid Routing Mechanism", 2025;
-    entropic index and threshold are guesses, the adapter itself is not in the code that was read. Limits: both
-    selectors run on every token; a token of a doubtful gate costs E experts.
+    Source: Li et al., "DynMoLE: Boosting Mixture of LoRA Experts Fine-Tuning with a Hybrid Routing Mechanism", 2025,
+    and its code, whose top-p leaves out the expert that crosses p. Limits: both selectors run on every token; a token
+    of a doubtful gate costs E experts.
 
     >>> plan = Hybrid(sure=TopP(0.5))(torch.tensor([[0.0, 0.0, 0.0], [9.0, 0.0, 0.0]]))
     >>> plan.mask_TK.sum(-1).tolist()

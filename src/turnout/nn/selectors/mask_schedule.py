@@ -22,8 +22,9 @@ class MaskSchedule(Selector):
     linearly, in cyclic order after them, until all are open at step `end`. The furthest step seen in training is kept
     (`opened`, saved with the state), and evaluation uses it whatever its own step says.
 
-    Source: ReXMoE (progressive scaling: local to about step 10 k, all by about 30 k; from a secondary source).
-    Limits: the order of opening is ours, the source gives only the number; needs the context's step in training.
+    Source: Tan et al., "ReXMoE", 2025 (equation 6; local to about step 10 k, all by about 30 k: secondary source).
+    Deviation: the paper gives the number, and draws at random in each iteration which experts stay closed. Limits:
+    needs the context's step in training.
 
     >>> from turnout.nn import TopK
     >>> select = MaskSchedule(TopK(2), local=2, start=0, end=10)

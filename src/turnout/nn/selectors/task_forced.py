@@ -24,9 +24,9 @@ class TaskForced(Selector):
 
     `expert_G` is the expert of each task (a language, or a family of languages that share one). Weights are the chosen
     experts' softmax scores, normalised, so the gate still says how much each counts. Tasks are the context's `task_T`;
-    without them, and for a task of −1, it is plain top-k. Source: Zheng et al., "Efficiently Democratizing Medical
-    LLMs for 50 Languages via a Mixture of Language Family Experts", 2024 (Hybrid-k routing). Limits: needs the task of
-    every token, also at inference.
+    without them, and for a task of −1, it is plain top-k. Source: Zheng et al., "Efficiently Democratizing Medical LLMs
+    for 50 Languages via a Mixture of Language Family Experts", 2024 (Hybrid-k routing); its code forces in training
+    only, which leaving out task_T in evaluation does here. Limits: needs the task of every token where it shall count.
 
     >>> from turnout.nn import RoutingContext
     >>> logits_TE = torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]])
