@@ -22,8 +22,9 @@ class ExpertCoupling(Balancer):
     over ‖R_i‖: a stand-in for the tokens of its cluster. W_j is the first projection of expert j. α in [0, 1] sets how
     tight the coupling is. Costs E² products whatever the batch; no noise in evaluation.
 
-    Source: Lv et al., "Coupling Experts and Routers in Mixture-of-Experts via an Auxiliary Loss" (ERC), 2025;
-    independent code only. Limits: needs a gate with rows as wide as x and experts with `up_proj` or `gate_up_proj`.
+    Source: Lv et al., "Coupling Experts and Routers in Mixture-of-Experts via an Auxiliary Loss" (ERC), 2025, which
+    divides by E² instead of E(E − 1); no code of the authors. Limits: needs a gate with rows as wide as x and experts
+    with `up_proj` or `gate_up_proj`.
 
     >>> from turnout.nn import FFN, LinearGate, RoutedLayer, TopK
     >>> layer = RoutedLayer(LinearGate(8, 4), TopK(1), FFN(4, 8, 16), balancers=[ExpertCoupling()])

@@ -69,9 +69,10 @@ EXPERT_COUPLING = System(
     title="ERC loss",
     level="in-model",
     claim=Claim(
-        "Coupling routers and experts by an auxiliary loss on n² activations, a cost that does not grow with the "
-        "batch, makes pre-trained models of 3 to 15 B parameters better; .2 to .8 % more training time.",
-        "abstract; the training time: catalogue, unchecked",
+        "Coupling routers and experts by an auxiliary loss on n² activations, whatever the batch, makes pre-trained "
+        "models of 3 to 15 B parameters better: 49.1 against 47.2 on average at 15 B, for .18 to .82 % more "
+        "computation.",
+        "abstract; figures from a summary of arXiv 2512.23447",
     ),
     parts=("gate:linear_gate", "selector:top_k", "experts:ffn", "balancer:expert_coupling", "balancer:switch_loss"),
     novelty="balancer",
@@ -80,6 +81,7 @@ EXPERT_COUPLING = System(
     table="characters",
     deviations=(
         "Experts without a gate projection, so their first projection is coupled.",
+        "The loss is the mean over pairs i ≠ j, in the paper over n² (7 % less with 16 experts).",
         "Loss on the next character instead of downstream accuracy.",
     ),
     limits=(
