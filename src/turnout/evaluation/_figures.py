@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 INK, MUTED, GRID, ACCENT, WARM, PAPER, GOOD = (f"#00000{i}" for i in range(1, 8))
 NAMES = {INK: "ink", MUTED: "muted", GRID: "line", ACCENT: "accent", WARM: "warm", PAPER: "paper", GOOD: "good"}
 LABELLED = 14  # single experts that still can be named in the plot
+COVERED = 20  # what covering another label counts for, where a piece of a line or a mark counts one
 WIDE = 12.0  # ratio of costs from which the axis is logarithmic
 
 
@@ -148,9 +149,10 @@ class _Labels:
             along = np.linspace(0, len(x_P) - 1, 60)
             xs, ys = (np.interp(along, np.arange(len(v)), v) for v in (x_P, y_P))
             taken += [_around(*self._pixel(x, y), 2.0) for x, y in zip(xs, ys, strict=True)]
+        texts: list[Box] = []
         for label in self.wanted:
-            place, box = self._place(label, taken)
-            taken.append(box)
+            place, box = self._place(label, taken, texts)
+            texts.append(box)
             self.axes.annotate(
                 label.text,
                 (label.x, label.y),
@@ -167,8 +169,8 @@ class _Labels:
         at = self.axes.transData.transform((x, y)) * 72 / self.axes.figure.dpi
         return float(at[0]), float(at[1])
 
-    def _place(self, label: _Label, taken: Sequence[Box]) -> tuple[tuple[float, float], Box]:
-        """The offset and box of the side that covers least."""
+    def _place(self, label: _Label, taken: Sequence[Box], texts: Sequence[Box]) -> tuple[tuple[float, float], Box]:
+        """The offset and box of the side that covers least; another text is worse than any line."""
         width, height = 0.6 * label.size * len(label.text), 1.2 * label.size
         x, y = self._pixel(label.x, label.y)
         left, right = (edge * 72 / self.axes.figure.dpi for edge in (self.axes.bbox.x0, self.axes.bbox.x1))
@@ -180,9 +182,14 @@ class _Labels:
             (9, 4),
             (9, -4 - height),
             (-9 - width, -height / 2),
+            (-9 - width, 4),
+            (-9 - width, -4 - height),
+            (-width / 2, 10 + height),
+            (-width / 2, -10 - 2 * height),
         ):
             box = (x + dx, y + dy, x + dx + width, y + dy + height)
             covered = sum(_overlap(box, other) for other in taken) + 2 * (box[2] > right + 12) + 2 * (box[0] < left)
+            covered += COVERED * sum(_overlap(box, other) for other in texts)
             if best is None or covered < best[0]:
                 best = (covered, (dx, dy), box)
         assert best is not None

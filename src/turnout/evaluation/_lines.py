@@ -61,7 +61,7 @@ def _panel(axes: Any, panel: Panel) -> None:
     if "y" in panel.logarithmic:
         axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+        axis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1000 else f"{value:.6g}")
         axis.set_minor_formatter(lambda *_: "")
     axes.set_title(panel.title, loc="left", fontsize=9.5, color=INK)
     axes.set_xlabel(panel.x, color=MUTED)
