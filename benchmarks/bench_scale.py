@@ -199,7 +199,7 @@ def plot(found: dict[str, list[dict[str, Any]]]) -> str:
         ("pool", "decide_ms", "one decision", "experts in the pool", "ms", {"bar at 1,000: 1 ms": 1.0}),
         ("knn", "query_ms", "neighbours of one query", "logged queries", "ms", {"bar at a million: 5 ms": 5.0}),
         ("knn", "peak_mb", "memory of the neighbours", "logged queries", "MB", {}),
-        ("fit", "fit_s", "fitting a ridge router", "logged queries", "s", {}),
+        ("fit", "cpu_s", "fitting a ridge router", "logged queries", "CPU s", {}),
         ("fit", "peak_mb", "memory of fitting", "logged queries", "MB", {}),
     )
     panels = []
