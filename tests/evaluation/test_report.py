@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from turnout import registry
 from turnout.errors import ConfigError
+from turnout.evaluation import _figures as figures
 from turnout.evaluation.benchmark import at_least
 from turnout.evaluation.methods import Recipe
 from turnout.evaluation.protocol import crossval
@@ -148,3 +150,25 @@ def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"turnout\[report\]"):
         require()
+
+
+def test_labels_of_points_in_one_corner_do_not_cover_each_other() -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 5.6))
+    axes = figure.add_subplot()
+    axes.set_xlim(0, 1.2)
+    axes.set_ylim(0, 1)
+    labels = figures._Labels(axes)
+    steep = np.linspace(0, 1, 50)
+    labels.lines.append((steep, steep**8))
+    for name, x, y in (
+        ("the router = prompt length", 1.0, 0.9),
+        ("task table", 0.99, 0.92),
+        ("the dearest", 1.0, 0.93),
+    ):
+        labels.add(figures._Label(name, x, y, "#000000"))
+    labels.draw()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) == 3
+    assert not any(one.overlaps(other) for at, one in enumerate(boxes) for other in boxes[:at])
