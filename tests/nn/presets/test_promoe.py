@@ -13,7 +13,7 @@ def test_unconditional_tokens_have_an_expert_of_their_own() -> None:
     routed = layer(torch.randn(4, promoe.WIDTH), context)
     last_T = routed.plan.idx_TK[:, 0] == promoe.EXPERTS
     assert last_T.tolist() == [False, True, False, True]
-    assert routed.plan.weights_TK[1].item() == 1
+    assert routed.plan.weights_TK[1].item() == routed.plan.logits_TE[1, promoe.EXPERTS].item()
     assert torch.isfinite(routed.losses["contrastive_prototypes"])
 
 

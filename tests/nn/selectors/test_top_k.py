@@ -23,6 +23,14 @@ def test_a_silenced_expert_does_not_come_back_by_its_bias_or_for_want_of_others(
     plan.check()
 
 
+def test_identity_weighs_by_the_logit_itself_and_never_by_a_silenced_one() -> None:
+    logits_TE = torch.tensor([[0.2, -0.5, 0.9], [0.1, float("-inf"), float("-inf")]])
+    plan = TopK(2, score="identity", normalize=False)(logits_TE)
+    assert plan.weights_TK[0].tolist() == pytest.approx([0.9, 0.2])
+    assert plan.idx_TK[1].tolist() == [0, 3]
+    assert plan.weights_TK[1].tolist() == pytest.approx([0.1, 0.0])
+
+
 def test_every_expert_silenced_is_refused() -> None:
     with pytest.raises(RoutingError, match="every expert is silenced for row 1 of 2"):
         TopK(1)(torch.tensor([[0.0, 0.0], [float("-inf")] * 2]))

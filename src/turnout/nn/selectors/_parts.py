@@ -13,7 +13,9 @@ SCORES = ("softmax", "sigmoid")
 
 
 def scores_of(logits_TE: Tensor, score: str) -> Tensor:
-    """Softmax or sigmoid of logits. Raises RoutingError where a softmax has nothing left: every expert is silenced."""
+    """Softmax, sigmoid or identity of logits. Raises RoutingError where a softmax has nothing left."""
+    if score == "identity":
+        return logits_TE.masked_fill(logits_TE == float("-inf"), 0.0)
     if score == "sigmoid":
         return logits_TE.sigmoid()
     scores_TE = logits_TE.softmax(-1)

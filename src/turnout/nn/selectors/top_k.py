@@ -17,7 +17,7 @@ __all__ = ["TopK"]
 
 
 class TopK(Selector):
-    """The k experts of the highest scores; `score` is `softmax` or `sigmoid` of the logits: [T, E] → [T, k].
+    """The k experts of the highest scores, [T, E] → [T, k]; `score` makes scores of logits (identity: as they are).
 
     `normalize` makes a token's weights sum to 1 (with k = 1 the weight is then constant and the gate gets no gradient
     from the task). With `groups` only experts of a token's `top_groups` best groups are eligible, a group's score
@@ -33,7 +33,7 @@ class TopK(Selector):
 
     rules: ClassVar = {
         "k": Number(1, integer=True),
-        "score": OneOf(SCORES),
+        "score": OneOf((*SCORES, "identity")),
         "groups": Number(1, integer=True),
         "top_groups": Number(1, integer=True, optional=True),
         "noise": Number(0),
