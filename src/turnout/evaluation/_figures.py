@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 INK, MUTED, GRID, ACCENT, WARM, PAPER, GOOD = (f"#00000{i}" for i in range(1, 8))
 NAMES = {INK: "ink", MUTED: "muted", GRID: "line", ACCENT: "accent", WARM: "warm", PAPER: "paper", GOOD: "good"}
 LABELLED = 14  # single experts that still can be named in the plot
-COVERED = 20  # what covering another label counts for, where a piece of a line or a mark counts one
+COVERED = 1000  # what covering another label counts for, where a piece of a line or a mark counts one
 WIDE = 12.0  # ratio of costs from which the axis is logarithmic
 
 
