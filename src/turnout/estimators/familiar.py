@@ -20,9 +20,7 @@ from turnout.features import FeatureMap, Floats
 __all__ = ["Familiar"]
 
 TWIN = 0.014  # a distance up to which two logged queries are taken for one
-LEAST = (
-    0.05  # the spread that a column is taken to have at least: what hardly varies in the log is strange when it does
-)
+LEAST = 0.05  # the spread of a column at least: what hardly varies in the log is strange when it does
 
 
 class Familiar(Around):
