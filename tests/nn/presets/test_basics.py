@@ -17,7 +17,7 @@ def test_the_verdict_on_variable_k_is_the_selector_farthest_off(monkeypatch: pyt
     system = next(system for system in BASICS if system.name == "basics_variable_k")
     assert system.measure is not None
     found = system.measure(system, Run(None, "", (0, 1)))
-    off = {row["name"]: row["off target"] for row in found.rows}
+    off = {row["name"]: float(row["off target"] or 0) for row in found.rows}
     assert off["top-2 + switch"] == 0
     assert off["expert choice"] == pytest.approx(0, abs=0.01)
     assert found.value.mean == max(off.values()) > 4  # after two steps a ReLU fires about half of the experts
