@@ -76,3 +76,15 @@ def test_fewer_signals_must_be_among_all() -> None:
         Logistic(on=("x",), fewer=(("other",),)).check()
     with pytest.raises(ParameterError, match="fewer"):
         Logistic(on=("x",), fewer=("x",)).check()  # type: ignore[arg-type]
+
+
+def test_rare_outcomes_that_are_easily_told_are_learned_and_do_not_swing() -> None:
+    """Five kinds of queries, two names each that nothing tells apart: whole Newton steps lead beyond the goal."""
+    rng = np.random.default_rng(0)
+    kind_N = np.repeat(np.arange(5), [1500, 900, 600, 120, 40])
+    x_ND = (np.eye(5)[kind_N] @ rng.normal(size=(5, 40)) + 0.3 * rng.normal(size=(len(kind_N), 40))).astype(np.float32)
+    name_N = 2 * kind_N + (rng.random(len(kind_N)) < 0.35)
+    chance_NE, _ = Logistic(on=("x",)).fit({"x": x_ND}, name_N[:, None] == np.arange(10)).predict({"x": x_ND})
+    kind_NK = chance_NE.reshape(-1, 5, 2).sum(axis=2)
+    assert (kind_NK.argmax(axis=1) == kind_N).all()
+    assert [kind_NK[kind_N == kind, kind].mean() for kind in range(5)] == pytest.approx([1.0] * 5, abs=0.05)

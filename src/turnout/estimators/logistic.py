@@ -11,7 +11,8 @@ from turnout.features import FeatureMap, Floats
 
 __all__ = ["Logistic"]
 
-STEPS, ENOUGH = 8, 0.02  # Newton steps, and the change of log-odds at which they end
+STEPS, ENOUGH = 12, 0.02  # Newton steps, and the change of log-odds at which they end
+HALVINGS = 8  # of a step that leads uphill, as the first one does for rare outcomes that are easily told
 EDGE = 0.01
 INNER = 0.01  # of every step's system: the next step mends what is left (inexact Newton)
 
@@ -35,18 +36,30 @@ class Logistic(LinearModel):
     ) -> Weights:
         level_E = self._level(center_E)
         penalty = self.penalty_ * float(np.mean(_curvature(level_E)))
-        weights = None
+        weights = Weights(
+            np.zeros((design.x_ND.shape[1], len(level_E))), np.zeros((design.s_NS.shape[1], len(level_E)))
+        )
         predictor_NE = np.broadcast_to(level_E, scores_NE.shape)
-        for _ in range(STEPS):
+        loss_E = _loss(predictor_NE, weights, scores_NE, weights_NE, penalty)
+        for step in range(STEPS):
             curved_NE = _curvature(predictor_NE)
             working_NE = predictor_NE - level_E + (scores_NE - sigmoid(predictor_NE)) / curved_NE
-            weights = solve(
-                design, spectrum, working_NE, weights_NE * curved_NE, penalty, start=weights, tolerance=INNER
-            )
-            before_NE, predictor_NE = predictor_NE, level_E + design.forward(weights)
+            aim = solve(
+                design, spectrum, working_NE, weights_NE * curved_NE, penalty,
+                start=weights if step else None, tolerance=INNER,
+            )  # fmt: skip
+            before, before_NE, before_E = weights, predictor_NE, loss_E
+            away_NE = level_E + design.forward(aim) - before_NE
+            rate_E = np.ones(len(level_E))
+            for _ in range(HALVINGS):
+                weights, predictor_NE = _between(before, aim, rate_E), before_NE + rate_E * away_NE
+                loss_E = _loss(predictor_NE, weights, scores_NE, weights_NE, penalty)
+                uphill_E = loss_E > before_E * (1.0 + 1e-9)
+                if not uphill_E.any():
+                    break
+                rate_E = np.where(uphill_E, 0.5 * rate_E, rate_E)
             if np.abs(predictor_NE - before_NE).max() < ENOUGH:
                 break
-        assert weights is not None
         return weights
 
     def _level(self, center_E: Floats) -> Floats:
@@ -61,3 +74,16 @@ class Logistic(LinearModel):
 def _curvature(x_NE: Floats) -> Floats:
     mean_NE = sigmoid(x_NE)
     return np.maximum(mean_NE * (1.0 - mean_NE), EDGE * (1 - EDGE))
+
+
+def _loss(predictor_NE: Floats, weights: Weights, scores_NE: Floats, weights_NE: Floats, penalty: float) -> Floats:
+    """Penalised cross-entropy of each expert, shape (E,)."""
+    entropy_E = (weights_NE * (np.logaddexp(0.0, predictor_NE) - scores_NE * predictor_NE)).sum(axis=0)
+    size_E = (weights.dense_DE**2).sum(axis=0) + (weights.sparse_SE**2).sum(axis=0)
+    return np.asarray(entropy_E + 0.5 * penalty * size_E)
+
+
+def _between(one: Weights, other: Weights, rate_E: Floats) -> Weights:
+    """The part `rate_E` of the way from one to the other."""
+    dense_DE = one.dense_DE + rate_E * (other.dense_DE - one.dense_DE)
+    return Weights(dense_DE, one.sparse_SE + rate_E * (other.sparse_SE - one.sparse_SE))
