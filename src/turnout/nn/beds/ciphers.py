@@ -29,6 +29,8 @@ BASE_STEPS = 300
 STEPS, ROWS, RATE = 120, 4, 1e-2
 WINDOWS = 24  # validation windows of each task
 TARGETS = r"^(attend\.1|blocks)\."
+READ, APART, GENTLE = 1500, 240, 2e-3  # of a bank: steps of its base, steps and rate of each adapter
+LATE = r"^(attend\.1\.out|blocks\.1)\."  # where the second attention has been
 
 _VOWELS = "aeiouAEIOU"
 _DIGITS = str.maketrans(_VOWELS, "4310743107")
@@ -192,9 +194,11 @@ def base(data: Path | None = None, steps: int = BASE_STEPS) -> CharModel:
     return copy.deepcopy(_base(data, steps))
 
 
-def adapted_base(data: Path | None, seed: int, pool: Pool, targets: str = TARGETS) -> CharModel:
+def adapted_base(
+    data: Path | None, seed: int, pool: Pool, targets: str = TARGETS, steps: int = BASE_STEPS
+) -> CharModel:
     """The base with a pool beside its attention and feed-forward projections, drawn from a seed."""
-    model = base(data)
+    model = base(data, steps)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         attach(model, targets, pool)
@@ -257,15 +261,19 @@ _banks: dict[tuple[Path | None, int, int, str], CharModel] = {}
 
 
 def bank(data: Path | None, seed: int, *, rank: int = 4, score: str = "standard") -> CharModel:
-    """A copy of the base with one LoRA per seen task, each trained on its own task alone; gates are still empty.
+    """A copy of a base with one LoRA per seen task, each trained on its own task alone; gates are still empty.
 
-    All eight are trained in one batch, in which every window passes its own adapter only: the same as apart.
+    All eight are trained in one batch, in which every window passes its own adapter only: the same as apart. What a
+    router made afterwards presupposes is seen to: a base that has read more than the bed's, adapters at the layers
+    whose states tell tasks apart, and a low rate, as a high one makes an adapter answer loudest to what its own task
+    never shows (Adam moves what has next to no gradient as far as the rest).
     """
     key = (data, seed, rank, score)
     if key not in _banks:
         tasks = seen(data)
         options: dict[str, dict[str, object]] = {"experts": {"rank": rank}, "gate": {"score": score}}
-        model = adapted_base(data, seed, Pool(len(tasks.names), gate="vector_gate", options=options))
+        pool = Pool(len(tasks.names), gate="vector_gate", options=options)
+        model = adapted_base(data, seed, pool, LATE, READ)
         generator = torch.Generator().manual_seed(seed)
 
         def step(_: int) -> Tensor:
@@ -273,6 +281,6 @@ def bank(data: Path | None, seed: int, *, rank: int = 4, score: str = "standard"
             with routing(model, expert=task_B):
                 return loss_of(model, ids_BS).mean() * len(tasks.names)
 
-        fit(model, step)
+        fit(model, step, steps=APART, rate=GENTLE)
         _banks[key] = model
     return copy.deepcopy(_banks[key])

@@ -76,10 +76,12 @@ def measured(name: str, seed: int, data: Path | None) -> Mapping[str, float]:
     right = [_right(layer.last, task_B) for layer in adapted(model).values()] if gates != "none" else [1 / experts]
     other = {"expert": task_BS} if name == "oracle" else hand
     mixed = float(ciphers.evaluate(model, mixed_BS, torch.zeros(len(mixed_BS), dtype=torch.int64), 1, **other))
-    oracle = _oracle(data, seed)
+    oracle = _known(data, seed, expert=task_B)
+    average = _known(data, seed, weights=torch.full((experts,), 1 / experts))
     return {
         "loss": loss,
         "over the oracle": loss / oracle - 1,
+        "of the way from the average": (average - loss) / (average - oracle),
         "loss on two tasks": mixed,
         "right expert": 1.0 if name == "oracle" else sum(right) / len(right),
     }
@@ -90,11 +92,10 @@ def _right(routed: Any, task_B: Tensor) -> float:
     return float((best_T == task_B.repeat_interleave(len(best_T) // len(task_B))).float().mean())
 
 
-def _oracle(data: Path | None, seed: int) -> float:
+def _known(data: Path | None, seed: int, **hand: Any) -> float:
     tasks = ciphers.seen(data)
     ids_BS, task_B = tasks.validation()
-    model = ciphers.bank(data, seed)
-    return float(ciphers.evaluate(model, ids_BS, task_B, len(tasks.names), expert=task_B).mean())
+    return float(ciphers.evaluate(ciphers.bank(data, seed), ids_BS, task_B, len(tasks.names), **hand).mean())
 
 
 class GlobalView:
@@ -144,6 +145,9 @@ def glided(name: str, seed: int, data: Path | None, *, high: float, low: float) 
             else:
                 hand = {"weights": torch.full((experts,), 0.0 if name == "none" else 1 / experts)}
         columns[column] = float(_second_half(model, ids_BS, hand))
+        if column == "loss":
+            oracle = float(_second_half(ciphers.bank(data, seed), ids_BS, {"expert": task_B}))
+            columns["over the oracle"] = columns[column] / oracle - 1
     return columns
 
 
