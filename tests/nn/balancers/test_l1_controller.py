@@ -41,7 +41,7 @@ def test_balanced_with_damping_one_is_the_loss_of_remoe(routing: Make) -> None:
 
 def test_behind_a_norm_smaller_logits_do_not_help(routing: Make) -> None:
     logits_TE = torch.tensor([[1.0, -2.0, 0.5], [-1.0, 3.0, -0.5], [2.0, 1.0, 4.0]])
-    large, small = (L1Controller(1, start=1.0)(routing(s * logits_TE, select=ReLU(4))) for s in (1.0, 0.5))
+    large, small = (L1Controller(1, start=1.0)(routing(s * logits_TE, select=ReLU(3))) for s in (1.0, 0.5))
     assert small.item() == pytest.approx(large.item(), rel=1e-4)
 
 
