@@ -181,6 +181,7 @@ def known_arms(config: Path | None) -> list[Arm]:
 
 def _show(console: Console, result: dict[str, Any]) -> None:
     from turnout.cli._output import show, table
+    from turnout.outcomes.coverage import words
 
     log, held_out = result["log"], result["held_out"]
     console.print(
@@ -208,4 +209,8 @@ def _show(console: Console, result: dict[str, Any]) -> None:
         shares = sorted(held_out["shares"].items(), key=lambda item: -item[1])
         console.print("would ask " + ", ".join(f"{name} {share:.0%}" for name, share in shares if share >= 0.005))
     console.print(f"[bold]{result['verdict']}[/bold]", highlight=False)
+    for one in log.get("uneven", ()):
+        console.print(
+            f"caution: {words(one)}; of what it was not asked the verdict knows estimates only", style="yellow"
+        )
     console.print(f"router: {result['router']}")

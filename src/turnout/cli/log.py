@@ -126,6 +126,7 @@ def _facts(result: dict[str, Any]) -> list[tuple[str, str]]:
     from rich.markup import escape
 
     from turnout.cli._output import show
+    from turnout.outcomes.coverage import words
 
     headroom, propensity, leaks = result["headroom"], result["propensity"], result.get("leaks")
     stored = ", ".join(f"{name} {share:.0%}" for name, share in result["stored_share"].items())
@@ -134,6 +135,7 @@ def _facts(result: dict[str, Any]) -> list[tuple[str, str]]:
     largest = f", the largest of {show(twins['largest'])}" if twins["groups"] else ""
     facts = [
         ("missing", f"{result['missing_share']:.1%} of outcomes; {show(result['queries_without_prompt'])} prompts"),
+        *(("not at random", escape(words(one))) for one in result["uneven"]),
         ("tasks", show(result["tasks"])),
         ("columns", escape(", ".join(columns["queries"] + columns["outcomes"][1:]))),
         ("stored", f"{stored} of outcomes"),

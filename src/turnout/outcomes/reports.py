@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from turnout.outcomes.coverage import uneven
 from turnout.outcomes.log import OutcomeLog
 from turnout.outcomes.luck import luck
 from turnout.outcomes.schema import NUMBERS
@@ -70,7 +71,7 @@ def _example(train: OutcomeLog, test: OutcomeLog, n: int, twins: list[int]) -> d
 
 
 def describe(log: OutcomeLog) -> dict[str, Any]:
-    """Sizes, experts, stored columns, what is missing, duplicates, headroom, luck, propensities, as JSON values.
+    """Sizes, experts, stored columns, what is missing and where, duplicates, headroom, luck, propensities, as JSON values.
 
     Costs in US dollars per request; a mean is over what was observed, None where nothing was.
 
@@ -86,6 +87,7 @@ def describe(log: OutcomeLog) -> dict[str, Any]:
         "outcomes": log.outcomes.height,
         "tasks": len({task for task in log.tasks or () if task}),
         "missing_share": float(1 - seen_NE.mean()),
+        "uneven": uneven(log),
         "queries_without_outcome": int((~seen_NE.any(axis=1)).sum()),
         "queries_without_prompt": log.texts.count(""),
         "columns": {"queries": log.queries.columns, "outcomes": log.outcomes.columns},

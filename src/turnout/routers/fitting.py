@@ -158,6 +158,8 @@ def figures(
 
 def describe_fit(log: OutcomeLog, evidence: Evidence, found: dict[str, Any], seed: int) -> dict[str, Any]:
     """The router's summary: what it was fitted on, by which version, and the held-out figures."""
+    from turnout.outcomes.coverage import uneven
+
     dropped: Sequence[str] = [name for name in log.experts if name not in evidence.experts]
     return {
         "versions": {"turnout": __version__, "numpy": np.__version__},
@@ -169,6 +171,7 @@ def describe_fit(log: OutcomeLog, evidence: Evidence, found: dict[str, Any], see
             "outcomes": int(evidence.observed.sum()),
             "full": bool(evidence.observed.all()),
             "without_score": list(dropped),
+            "uneven": uneven(log),
         },
         "seed": seed,
         "held_out": found,
