@@ -71,7 +71,7 @@ def _example(train: OutcomeLog, test: OutcomeLog, n: int, twins: list[int]) -> d
 
 
 def describe(log: OutcomeLog) -> dict[str, Any]:
-    """Sizes, experts, stored columns, what is missing and where, duplicates, headroom, luck, propensities, as JSON values.
+    """Sizes, experts, stored columns, what is missing and where, duplicates, headroom, luck, propensities, for JSON.
 
     Costs in US dollars per request; a mean is over what was observed, None where nothing was.
 
