@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["MHR"]
 
 SKILLS, RANK, BLOCKS, SCALE = 4, 2, 4, 4.0
-STEPS, SHOTS = 80, 20
+STEPS, SHOTS, AGAIN = 80, 4, 40
+RATES = {"lora": 1e-3}  # of adaptation, each kind's better one of .001, .003 and .01 on other seeds than are reported
+RATE = 3e-3
 FASTER = {"gate.table": 10.0}  # the table learns at .1, as in the authors' code
 
 
@@ -37,7 +39,7 @@ def _build() -> Mapping[str, Any]:
 
 
 def _measured(name: str, seed: int, data: Path | None) -> Mapping[str, float]:
-    """Loss on the tasks trained on, and on each held-out task after a few steps from there."""
+    """Loss on the tasks trained on, and on each held-out task after steps on a few windows of it from there."""
     import copy
 
     from turnout.nn.beds import ciphers, mixtures
@@ -70,7 +72,7 @@ _trained: dict[tuple[str, int, Path | None], Any] = {}
 
 
 def _adapted(model: Any, name: str, seed: int, data: Path | None, task: int) -> tuple[float, int]:
-    """Loss on one held-out task after a few steps on it, and how many numbers moved."""
+    """Loss on one held-out task after steps on a few windows of it, and how many numbers moved."""
     import torch
 
     from turnout.nn import LoRA, TaskTableGate
@@ -87,15 +89,14 @@ def _adapted(model: Any, name: str, seed: int, data: Path | None, task: int) -> 
         elif isinstance(gate, TaskTableGate):
             gate.grow(1)
             pool.requires_grad_(name != "mhr-z")
-    generator = torch.Generator().manual_seed(seed)
+    shots_BS, _ = held.batch(torch.Generator().manual_seed(seed), SHOTS, [task])
     model.train()
 
     def step(_: int) -> Any:
-        ids_BS, _task = held.batch(generator, 8, [task])
         with routing(model, task=row):
-            return ciphers.loss_of(model, ids_BS).mean()
+            return ciphers.loss_of(model, shots_BS).mean()
 
-    ciphers.fit(model, step, steps=SHOTS, faster=FASTER)
+    ciphers.fit(model, step, steps=AGAIN, rate=RATES.get(name, RATE), faster=FASTER)
     ids_BS, task_B = held.validation(tasks=[task])
     loss = ciphers.evaluate(model, ids_BS, task_B * 0, 1, task=torch.tensor([row]))
     return float(loss[0]), sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -124,8 +125,9 @@ def _measure(system: System, run: Run) -> Figures:
         metric="adapted loss",
         against="LoRA of equal parameters",
         table="ciphers",
-        protocol="80 steps on eight tasks, then 20 steps of 8 windows on each of four held-out tasks apart; "
-        "four skills of rank 2 against one LoRA of rank 8; nats per character",
+        protocol=f"{STEPS} steps on eight tasks, then {AGAIN} steps on the same {SHOTS} windows of each of four "
+        "held-out tasks apart, at each kind's own rate; four skills of rank 2 against one LoRA of rank 8; nats per "
+        "character",
     )
 
 
@@ -147,11 +149,16 @@ MHR = System(
     deviations=(
         "No Gumbel noise on the table.",
         "A new task's row starts at the mean of the rows there are.",
+        "Few-shot adaptation from four windows; its rate was chosen for each kind on seeds 100 and 101 (LoRA .001, the "
+        "others .003). At LoRA's rate of .01 LoRA overfits, and MHR would win by a third of a nat. The record "
+        "is of seeds 5, 6 and 7.",
     ),
     limits=(
         "Needs to know the task of every sequence.",
-        "At equal parameters a mixture of skills has a fourth of the rank of one LoRA: better on the tasks trained on, "
-        "where the table tells tasks apart, and slower on a new task.",
+        "The gain is in training on many tasks, .08 nats on the eight, where the table tells them apart; the authors "
+        "too find routing to help there rather than in adaptation, and averaged skills adapt as well here.",
+        "With 160 windows of the new task in place of four, LoRA adapted better by .065 nats: at equal parameters a "
+        "mixture of skills has a fourth of its rank.",
     ),
     code="github.com/microsoft/mttl",
 )
