@@ -44,7 +44,7 @@ def _ask(methods: Sequence[Method], log: OutcomeLog, split: Split) -> list[Estim
 
 
 def _begin(methods: Sequence[Method], log: OutcomeLog) -> None:
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
+    from threadpoolctl import threadpool_limits
 
     global _job  # noqa: PLW0603 - a worker process is told its job once, not with every split
     _job = (methods, log)

@@ -6,6 +6,8 @@ Shape letters: N queries, E experts.
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +27,8 @@ from turnout.stats.folds import group_folds
 
 Array = NDArray[np.float64]
 Columns = NDArray[np.intp]
+
+THREADS = min(4, os.cpu_count() or 1)  # folds in work at a time; each holds its own copy of the features
 
 
 @dataclass(frozen=True)
@@ -80,9 +84,16 @@ def _stacked(stack: Stack, evidence: Evidence, fold_N: NDArray[np.int64], wary: 
 
 def _over_folds(estimator: Estimator, evidence: Evidence, fold_N: NDArray[np.int64]) -> tuple[Array, Array]:
     raw_NE, se_NE = np.empty_like(evidence.scores_NE), np.empty_like(evidence.scores_NE)
-    for fold in range(int(fold_N.max()) + 1):
+
+    def hold_out(fold: int) -> None:
         test_N = fold_N == fold
         raw_NE[test_N], se_NE[test_N] = held_out(estimator, evidence, np.flatnonzero(~test_N), np.flatnonzero(test_N))
+
+    from threadpoolctl import threadpool_limits
+
+    # a core for each fold in work: products of sparse rows and eigenvalues let go of the interpreter
+    with threadpool_limits(1), ThreadPoolExecutor(THREADS) as threads:
+        list(threads.map(hold_out, range(int(fold_N.max()) + 1)))
     return raw_NE, se_NE
 
 
