@@ -30,6 +30,10 @@ def span_cell(interval: Interval | None, signed: bool = False) -> str:
     return f"{interval.mean:{form}}".replace("-", "−") + f"<small>{span_text(interval, signed)}</small>"
 
 
+def _signed(value: float) -> str:
+    return f"{value:+.4f}".replace("-", "−")
+
+
 def track(interval: Interval | None, scale: float) -> str:
     """The interval as a dot and a line about zero; what lies beyond the scale is cut at the edge."""
     if interval is None:
@@ -50,7 +54,7 @@ def bars_table(bars: Sequence[Bar]) -> str:
     rows = "".join(
         f'<tr><td class="claim">{escape(bar.claim)}</td><td class="{"pass" if bar.passed else "miss"}">'
         f"{'pass' if bar.passed else 'miss'}</td><td>{escape(bar.wanted)}</td><td>{span_cell(bar.measured)}</td>"
-        f'<td>{bar.gap:+.4f}</td><td class="claim">{escape(bar.note)}</td></tr>'
+        f'<td>{_signed(bar.gap)}</td><td class="claim">{escape(bar.note)}</td></tr>'
         for bar in bars
     )
     heads = "".join(f'<th scope="col">{text}</th>' for text in ("bar", "", "wanted", "measured", "gap", ""))

@@ -133,6 +133,10 @@ def _point(value: float) -> Interval:
     return Interval(value, value, value)
 
 
+def _draws(seeds: Seeds) -> str:
+    return "one random draw" if len(seeds) == 1 else f"{len(seeds)} random draws"
+
+
 def _half_cost(train: Table) -> float:
     return _part_of_best(train, 0.5)
 
@@ -183,7 +187,7 @@ def mmlu(log: OutcomeLog, methods: Sequence[Method], seeds: Seeds, progress: Pro
     splits = few_labels(Table.of(log), MMLU_LABELS, seeds)
     protocol = (
         f"RouteLLM's protocol (thresholds at the ten quantiles of the scores): {MMLU_LABELS} labelled queries to learn "
-        f"from, all others to test, {len(seeds)} random draws of the labels"
+        f"from, all others to test, {_draws(seeds)} of the labels"
     )
     found = study(methods, log, splits, protocol=protocol, progress=progress)
     row = _pair_row(found, methods[0].name)
@@ -275,7 +279,7 @@ def seven_llm_at_random(
     log: OutcomeLog, methods: Sequence[Method], seeds: Seeds, progress: Progress
 ) -> tuple[Study, list[Bar]]:
     """All rows, 70 % of them drawn to learn from."""
-    protocol = f"70 % of all queries drawn to learn from, 30 % to test, {len(seeds)} random draws"
+    protocol = f"70 % of all queries drawn to learn from, 30 % to test, {_draws(seeds)}"
     found = study(methods, log, shares(Table.of(log), 0.7, seeds), protocol=protocol, progress=progress)
     row = found.evaluation.row(methods[0].name)
     assert row.gain is not None
