@@ -117,8 +117,7 @@ class Setting:
         self.first.weight.grad = self.down.weight.grad = self.rows_ND.grad = None
 
     def blocks(self) -> None:
-        sizes = [size for size in self.plan.counts_E.tolist() if size]
-        each = zip(self.rows_ND.split(sizes), self.firsts, self.downs, strict=False)
+        each = zip(self.rows_ND.split(self.plan.counts_E.tolist()), self.firsts, self.downs, strict=True)
         hidden = [(rows @ first.T, down) for rows, first, down in each]
         made = [(silu(gate) * up) @ down.T for (gate, up), down in ((both.chunk(2, -1), down) for both, down in hidden)]
         torch.cat(made).backward(self.grad_ND)

@@ -209,7 +209,7 @@ def _show(console: Console, result: dict[str, Any]) -> None:
         shares = sorted(held_out["shares"].items(), key=lambda item: -item[1])
         console.print("would ask " + ", ".join(f"{name} {share:.0%}" for name, share in shares if share >= 0.005))
     console.print(f"[bold]{result['verdict']}[/bold]", highlight=False)
-    for one in log.get("uneven", ()):
+    for one in log["uneven"]:
         console.print(
             f"caution: {words(one)}; of what it was not asked the verdict knows estimates only", style="yellow"
         )

@@ -83,13 +83,13 @@ def _stacked(stack: Stack, evidence: Evidence, fold_N: NDArray[np.int64], wary: 
 
 
 def _over_folds(estimator: Estimator, evidence: Evidence, fold_N: NDArray[np.int64]) -> tuple[Array, Array]:
+    from threadpoolctl import threadpool_limits
+
     raw_NE, se_NE = np.empty_like(evidence.scores_NE), np.empty_like(evidence.scores_NE)
 
     def hold_out(fold: int) -> None:
         test_N = fold_N == fold
         raw_NE[test_N], se_NE[test_N] = held_out(estimator, evidence, np.flatnonzero(~test_N), np.flatnonzero(test_N))
-
-    from threadpoolctl import threadpool_limits
 
     # a core for each fold in work: products of sparse rows and eigenvalues let go of the interpreter
     with threadpool_limits(1), ThreadPoolExecutor(THREADS) as threads:
