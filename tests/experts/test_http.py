@@ -161,17 +161,22 @@ async def test_streams_keep_no_connection_where_the_server_closes_it_without_a_w
 
 async def test_a_stream_that_fails_teaches_nothing(client: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("turnout.experts.http.WATCHED_S", 0.1)
-    async with ScriptedServer(Script(refuse=True), Script(chunks=9, chunk_s=0.05), Script()) as server:
+    scripts = Script(refuse=True), Script(cut_after=2), Script(raw=b"data: {}\n\n"), Script(chunks=9, chunk_s=0.05)
+    async with ScriptedServer(*scripts, Script()) as server:
         one = expert(client, server.base_url)
         with pytest.raises(ExpertError, match="closed the connection"):
             await one.call(call(STREAMED))
+        for failure in ("broke off", "before the answer was whole"):
+            reply = await one.call(call(STREAMED))
+            with pytest.raises(ExpertError, match=failure):
+                await read(reply)
         left = await one.call(call(STREAMED))
         await anext(left.body)
         await left.aclose()
         await read(await one.call(call(STREAMED)))
         await asyncio.sleep(0.3)
         await read(await one.call(call(STREAMED)))
-        assert [r.headers.get("connection") for r in server.requests] == [None, None, None, None]
+        assert [r.headers.get("connection") for r in server.requests] == [None] * 6
 
 
 async def test_nothing_is_sent_twice(client: HttpClient) -> None:

@@ -298,11 +298,13 @@ class _Body:
             return await self._whole()
         chunk = await self._next()
         if not chunk:
-            self._finish()
             if self._call.stream and self._is_success and not self._is_encoded and not sse.is_finished(self._tail()):
+                self._finish()
                 raise self._expert._error("ended its stream before the answer was whole")
             if self._habit:
                 self._habit.begin()
+                self._habit = None
+            self._finish()
             raise StopAsyncIteration
         if self._call.stream and self._is_success and not self._kept and not self._is_encoded:
             self._check_stream(chunk)
@@ -319,8 +321,6 @@ class _Body:
         """Give the rest up: closes the connection unless the body was read to its end."""
         if not self._done:
             self._response.close()
-            if self._habit:
-                self._habit.give_up()
         self._finish()
 
     @property
@@ -400,6 +400,9 @@ class _Body:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._habit:  # the stream has shown nothing
+            self._habit.give_up()
+            self._habit = None
 
 
 def _headers(expert: str, key: str | None) -> CIMultiDict[str]:
