@@ -61,6 +61,21 @@ def test_mean_activations_route_to_their_own_data() -> None:
     assert share_right(model, x) > 0.95
 
 
+def test_padding_is_no_part_of_a_mean() -> None:
+    model, x = specialists("cosine")
+    mask = torch.ones(2, 100, dtype=torch.bool)
+    mask[:, 60:] = False
+    x_BSD = x.view(2, 100, -1)
+
+    def forward(net: nn.Module, rows: torch.Tensor) -> torch.Tensor:
+        with routing(net, mask=mask[:1]):
+            return net(rows)
+
+    mean_gates(model, [(0, x_BSD[:1]), (1, x_BSD[1:])], forward)
+    vectors_ED = adapted(model)["0"].layer.gate.vectors
+    torch.testing.assert_close(vectors_ED, x_BSD[:, :60].mean(1))
+
+
 def test_every_expert_needs_data_for_a_mean() -> None:
     model, x = specialists("cosine")
     with pytest.raises(ParameterError, match="expert 1 had none"):

@@ -116,6 +116,12 @@ class AdaptedLinear(OutputOnly):
         both: Tensor = y + self.last.output.to(y.dtype)
         return both
 
+    def told_mask(self, tokens: int, device: torch.device) -> Tensor | None:
+        """Where the last pass had no padding, [T]; None where nothing was said of it."""
+        mask = self.session.last.mask
+        fits = mask is not None and mask.numel() and tokens % mask.numel() == 0
+        return _spread("mask", mask, tokens, device) if fits else None
+
     def _context(self, passing: Pass, x: Tensor) -> RoutingContext:
         tokens = x.numel() // x.shape[-1]
         read = self.session.read

@@ -74,7 +74,7 @@ def arrow_gates(model: nn.Module) -> None:
 
 @torch.no_grad()
 def mean_gates(model: nn.Module, batches: Iterable[Owned], forward: Callable[[nn.Module, Any], Any]) -> None:
-    """Each expert's vector becomes the mean input of the layer over that expert's own data."""
+    """Each expert's vector becomes the mean input of the layer over that expert's own data, padding left out."""
     layers = adapted(model)
     if not layers:
         raise RoutingError("the model has no adapters; call `attach` first")
@@ -86,8 +86,10 @@ def mean_gates(model: nn.Module, batches: Iterable[Owned], forward: Callable[[nn
             assert isinstance(module, AdaptedLinear)
             assert module.last is not None
             expert_T, x_TD = module.last.plan.idx_TK[:, 0], args[0].reshape(-1, args[0].shape[-1])
+            if (mask_T := module.told_mask(len(x_TD), x_TD.device)) is not None:
+                expert_T, x_TD = expert_T[mask_T], x_TD[mask_T]
             sums[name].index_add_(0, expert_T, x_TD.to(sums[name]))
-            tokens[name] += module.last.plan.counts_E.cpu()
+            tokens[name] += expert_T.bincount(minlength=len(tokens[name])).cpu()
 
         return hook
 
