@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from turnout.nn import SumGate, TaskTableGate, VectorGate
@@ -18,6 +18,7 @@ from turnout.nn.beds import ciphers
 from turnout.nn.beds.model import CharModel
 
 GATE_STEPS, GATE_ROWS, GATE_RATE = 100, 2, 1e-3
+SCORES = {"phatgoose": "standard", "arrow": "absolute", "mean": "cosine"}  # how each kind's vectors are compared
 HALF = 32  # characters that stand for the query where a global view is asked for
 
 _fitted: dict[tuple[Path | None, int, str], CharModel] = {}
@@ -27,12 +28,11 @@ def with_gates(data: Path | None, seed: int, kind: str) -> CharModel:
     """A copy of the bank of a seed with gates made by `phatgoose`, `arrow` or `mean`."""
     key = (data, seed, kind)
     if key not in _fitted:
-        score = {"phatgoose": "standard", "arrow": "absolute", "mean": "cosine"}[kind]
         model = ciphers.bank(data, seed)
         for layer in adapted(model).values():
             gate = layer.layer.gate
             assert isinstance(gate, VectorGate)
-            gate.score = score
+            gate.score = SCORES[kind]
         if kind == "phatgoose":
             loss = partial(_summed, tasks=len(ciphers.seen(data).names))
             fit_gates(model, _batches(data, seed, GATE_STEPS, GATE_ROWS), loss, rate=GATE_RATE)
@@ -101,45 +101,60 @@ def _known(data: Path | None, seed: int, **hand: Any) -> float:
 class GlobalView:
     """Similarity of a query to what each expert was trained on: cosine of tf-idf weighted character pairs.
 
-    `confident` is the similarity that a fifth of the experts' own training windows exceed.
+    `texts` is what each expert was trained on, `queries` are some of it, cut as queries are. `confident` is the
+    similarity that a fifth of these exceed. Limits: characters beyond ASCII count as one and the same.
+
+    >>> view = GlobalView(["to be or not to be", "2 + 2 = 4"], ["to be", "2 = 4"])
+    >>> view(["not to", "1 + 4"]).argmax(-1).tolist()
+    [0, 1]
     """
 
-    def __init__(self, data: Path | None) -> None:
-        tasks = ciphers.seen(data)
-        counts_EP = torch.stack([_pairs(text[None, :50_000])[0] for text in tasks.train])
+    def __init__(self, texts: Sequence[str], queries: Sequence[str]) -> None:
+        counts_EP = torch.stack([_pairs(text) for text in texts])
         self.idf_P = torch.log(len(counts_EP) / (counts_EP > 0).sum(0).clamp_min(1)) + 1
         self.experts_EP = F.normalize(counts_EP.log1p() * self.idf_P, dim=-1)
-        ids_BS, _ = tasks.batch(torch.Generator().manual_seed(0), 32)
-        best_B = self(ids_BS[:, :HALF]).amax(-1)
-        self.confident = float(best_B.quantile(0.8))
+        self.confident = float(self(queries).amax(-1).quantile(0.8))
 
-    def __call__(self, ids_BS: Tensor) -> Tensor:
-        """[B, S] → [B, E]."""
-        return F.normalize(_pairs(ids_BS).log1p() * self.idf_P, dim=-1) @ self.experts_EP.T
+    def __call__(self, queries: Sequence[str]) -> Tensor:
+        """[B, E]."""
+        counts_BP = torch.stack([_pairs(text) for text in queries])
+        return F.normalize(counts_BP.log1p() * self.idf_P, dim=-1) @ self.experts_EP.T
 
 
-def _pairs(ids_BS: Tensor) -> Tensor:
-    """How often each pair of neighbouring characters occurs: [B, 128²]."""
-    pair_BS = ids_BS[:, :-1] * 128 + ids_BS[:, 1:]
-    return torch.zeros(len(ids_BS), 128 * 128).scatter_add_(1, pair_BS, torch.ones(pair_BS.shape))
+def _pairs(text: str) -> Tensor:
+    """How often each pair of neighbouring characters occurs: [128²]."""
+    ids_S = torch.tensor(list(text.encode("ascii", "replace")))
+    return torch.bincount(ids_S[:-1] * 128 + ids_S[1:], minlength=128 * 128).float()
+
+
+def global_view(data: Path | None) -> GlobalView:
+    """The view of the cipher bed's adapters."""
+    tasks = ciphers.seen(data)
+    ids_BS, _ = tasks.batch(torch.Generator().manual_seed(0), 32)
+    return GlobalView([bytes(text[:50_000].tolist()).decode("ascii") for text in tasks.train], halves(ids_BS))
+
+
+def halves(ids_BS: Tensor) -> list[str]:
+    """The first half of each window, as text."""
+    return [bytes(ids_S[:HALF].tolist()).decode("ascii") for ids_S in ids_BS]
 
 
 def glided(name: str, seed: int, data: Path | None, *, high: float, low: float) -> Mapping[str, float]:
     """Loss on the second half of windows whose first half is the query, on seen and held-out tasks."""
-    view, columns = GlobalView(data), {}
+    view, columns = global_view(data), {}
     for column, tasks in (("loss", ciphers.seen(data)), ("held-out loss", ciphers.held_out(data))):
         ids_BS, task_B = tasks.validation()
         hand: dict[str, Any] = {}
         if name in ("glider", "phatgoose"):
             model = with_gates(data, seed, "phatgoose")
             if name == "glider":
-                _add_global(model, view(ids_BS[:, :HALF]), high, low, view.confident)
+                add_global(model, view(halves(ids_BS)), high, low, view.confident)
                 hand = {"task": torch.arange(len(ids_BS))}
         else:
             model = ciphers.bank(data, seed)
             experts = len(view.experts_EP)
             if name == "global alone":
-                hand = {"expert": view(ids_BS[:, :HALF]).argmax(-1)}
+                hand = {"expert": view(halves(ids_BS)).argmax(-1)}
             elif name == "oracle" and column == "loss":
                 hand = {"expert": task_B}
             else:
@@ -151,7 +166,7 @@ def glided(name: str, seed: int, data: Path | None, *, high: float, low: float) 
     return columns
 
 
-def _add_global(model: CharModel, score_BE: Tensor, high: float, low: float, switch: float) -> None:
+def add_global(model: nn.Module, score_BE: Tensor, high: float, low: float, switch: float) -> None:
     """Every gate becomes the sum of the global view, a row per query, and what it was."""
     for layer in adapted(model).values():
         table = TaskTableGate(len(score_BE), score_BE.shape[1])

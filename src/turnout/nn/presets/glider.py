@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from turnout.nn.presets._adapters import HIGH, LOW, asked_for, on_language_model
 from turnout.nn.presets._compare import compare
 from turnout.systems.base import Claim, Figures, Run, System
 
 __all__ = ["GLIDER"]
-
-HIGH, LOW = 100.0, 3.0
 
 
 def _build() -> Mapping[str, Any]:
@@ -25,6 +24,8 @@ def _build() -> Mapping[str, Any]:
 
 
 def _measure(system: System, run: Run) -> Figures:
+    if asked_for(system, run):
+        return on_language_model(system, run, against="phatgoose")
     from turnout.nn.beds.posthoc import glided
 
     names = {"glider": "glider", "phatgoose": "phatgoose", "global alone": "global alone"}

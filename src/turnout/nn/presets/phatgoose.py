@@ -11,12 +11,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from turnout.nn.presets._adapters import BAR, asked_for, on_language_model
 from turnout.nn.presets._compare import compare
 from turnout.systems.base import Claim, Figures, Run, System
 
 __all__ = ["PHATGOOSE"]
-
-BAR = 0.1
 
 VARIANTS = {
     "phatgoose": "phatgoose",
@@ -35,6 +34,8 @@ def _build() -> Mapping[str, Any]:
 
 
 def _measure(system: System, run: Run) -> Figures:
+    if asked_for(system, run):
+        return on_language_model(system, run, against="average adapter")
     from turnout.nn.beds.posthoc import measured
 
     figures = compare(
