@@ -255,6 +255,8 @@ MOGU = System(
         "One linear map and sigmoids as the gate, where the authors' has two low-rank maps; adapters of rank 8 at "
         "every projection but the first attention's, where theirs are at the attention's output (two small layers "
         "write no answer from there).",
+        "The frozen projection counts in full, W x + αU x + βS x; the authors' code (`Route_Layer`) writes "
+        "(α+β) W x + αU x + βS x, so there two gates that are both shut silence the whole layer.",
         "The gate weighs every character of the answer, not the first few only.",
         "The base was made to name the kind of each request, as a language model knows what is asked of it: adapters "
         "that always yield and always refuse teach nobody which is which.",
