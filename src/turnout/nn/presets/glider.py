@@ -68,10 +68,10 @@ GLIDER = System(
     deviations=(
         "Descriptions are tf-idf vectors of character pairs, where the authors have an LLM write and embed them.",
         "The global weight is 100 where the best similarity is above what a fifth of the training windows exceed, else "
-        "3. In the authors' released code nothing switches at a similarity (.8 is second hand): their evaluation script "
-        "sets one weight for a whole run, 100 for held-in tasks and 3 for held-out ones (100 and 1000 stand there too "
-        "for a few held-out runs), and the cosine is between descriptions of the evaluated task and of the experts', "
-        "one for a task, not one for a query.",
+        "3. In the authors' released code nothing switches at a similarity (.8 is second hand): their evaluation "
+        "script sets one weight for a whole run, 100 for held-in tasks and 3 for held-out ones (100 and 1000 too, in "
+        "two partial runs), and the cosine is between descriptions of the evaluated task and of the experts', one for "
+        "a task, not one for a query.",
     ),
     limits=(
         "The query must be seen before the global view is there.",
