@@ -57,6 +57,11 @@ def test_oracle_is_the_cheapest_among_the_best() -> None:
     assert chosen("oracle", unpriced, unpriced) == [1]
 
 
+def test_oracle_takes_the_best_expert_though_nobody_told_its_cost() -> None:
+    part = table([[0, 1, 0.5], [1, 1, 0]], cost_NE=np.array([[1.0, np.nan, 2.0]] * 2))
+    assert chosen("oracle", part, part) == [1, 0]
+
+
 def test_oracle_knows_observed_outcomes_only() -> None:
     partial = table([[np.nan, 0.4, np.nan], [0.1, np.nan, 0.2], [0, 0, 0]])
     assert chosen("oracle", partial, partial)[:2] == [1, 2]

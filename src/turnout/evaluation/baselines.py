@@ -95,9 +95,8 @@ def _bin_means(bin_N: NDArray[np.intp], value_NE: Floats, bins: int, prior: floa
 def _oracle(train: Table, test: Table) -> Floats:  # noqa: ARG001 - every baseline takes both sides
     """The cheapest among the best observed experts of each query: what no router can beat on this log."""
     score_NE = np.where(np.isfinite(test.score_NE), test.score_NE, -np.inf)
-    best_NE = score_NE >= score_NE.max(axis=1, keepdims=True)
     cost_NE = np.zeros(score_NE.shape) if test.cost_NE is None else np.nan_to_num(test.cost_NE, nan=np.inf)
-    return one_hot(np.where(best_NE, cost_NE, np.inf).argmin(axis=1), len(test.experts))
+    return one_hot(np.lexsort((cost_NE, -score_NE), axis=1)[:, 0], len(test.experts))
 
 
 BASELINES: tuple[Baseline, ...] = (
