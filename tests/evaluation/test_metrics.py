@@ -28,6 +28,13 @@ def test_lambda_grid_starts_at_zero_and_reaches_the_cheapest() -> None:
     assert (last == 0).mean() > 0.97
 
 
+def test_lambda_grid_leaves_rounding_out() -> None:
+    rng = np.random.default_rng(0)
+    quality_NE, cost_NE = rng.random((300, 3)), np.tile([1e-4, 1e-4, 3e-3], (300, 1))
+    apart_NE = cost_NE + np.array([0.0, 1e-19, 0.0])
+    assert metrics.lambda_grid(quality_NE, apart_NE) == pytest.approx(metrics.lambda_grid(quality_NE, cost_NE))
+
+
 def test_lambda_grid_without_any_trade_is_zero_alone() -> None:
     assert metrics.lambda_grid(np.full((5, 2), 0.5), np.ones((5, 2))).tolist() == [0.0]
 

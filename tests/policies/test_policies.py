@@ -123,3 +123,15 @@ def test_utility_trades_score_for_dollars() -> None:
     quality_NE, cost_NE = np.array([[0.5, 0.8]]), np.array([[0.001, 0.011]])
     assert Utility(lam=29).choose(quality_NE, cost_NE).tolist() == [1]
     assert Utility(lam=31).choose(quality_NE, cost_NE).tolist() == [0]
+
+
+def test_a_budget_is_spent_though_two_prices_differ_by_rounding():
+    rng = np.random.default_rng(0)
+    quality_NE, cost_NE = rng.random((200, 3)), np.tile([1e-4, 1e-4, 3e-3], (200, 1))
+    apart_NE = cost_NE + np.array([0.0, 1e-19, 0.0])
+    policies = [Budget(0.5).fit(quality_NE, c) for c in (cost_NE, apart_NE)]
+    assert policies[1].lam_ == pytest.approx(policies[0].lam_)
+    choices = [policy.choose(quality_NE, cost_NE) for policy in policies]
+    spent = [1000 * cost_NE[np.arange(200), choice_N].mean() for choice_N in choices]
+    assert 0.48 < spent[1] <= 0.5
+    assert spent[0] == pytest.approx(spent[1])

@@ -51,12 +51,15 @@ def sweep(quality_NE: Floats, cost_NE: Floats, lambdas: Floats) -> NDArray[np.in
 def lambda_grid(quality_NE: Floats, cost_NE: Floats, points: int = 24) -> Floats:
     """Multipliers from the training side that span the trade-off: 0, then log-spaced, ascending, shape (P,).
 
-    The range covers the 2 % to 98 % quantiles of the pairwise trades |Δquality| / |Δcost| that estimates offer.
+    The range covers the 2 % to 98 % quantiles of the pairwise trades |Δquality| / |Δcost| that estimates offer. Costs
+    that differ by rounding alone offer none.
     """
     best_N = quality_NE.argmax(axis=1)
     gain_NE = chosen(quality_NE, best_N)[:, None] - quality_NE
-    saving_NE = chosen(cost_NE, best_N)[:, None] - cost_NE
-    trades = gain_NE[(saving_NE > 0) & (gain_NE > 0)] / saving_NE[(saving_NE > 0) & (gain_NE > 0)]
+    best_cost_N1 = chosen(cost_NE, best_N)[:, None]
+    saving_NE = best_cost_N1 - cost_NE
+    offered_NE = (saving_NE > 1e-9 * best_cost_N1) & (gain_NE > 0)
+    trades = gain_NE[offered_NE] / saving_NE[offered_NE]
     if not trades.size:
         return np.zeros(1)
     low, high = np.quantile(trades, [0.02, 0.98])

@@ -49,24 +49,31 @@ class Budget(Policy):
             self.lam_ = lam
             return float(cost_NE[rows_N, self.choose(quality_NE, cost_NE, eligible_NE)].mean())
 
-        self.lam_ = _least(spend, target * (1 + 1e-9), _decisive(cost_NE))
+        self.lam_ = _least(spend, target * (1 + 1e-9), *_bracket(cost_NE))
 
     def _objective(self, quality_NE: Floats, cost_NE: Floats) -> Floats:
         self.require_fitted()
         return quality_NE - self.lam_ * cost_NE
 
 
-def _decisive(cost_NE: Floats) -> float:
-    """A price of cost at which the smallest difference in cost outweighs the whole range of quality."""
+def _bracket(cost_NE: Floats) -> tuple[float, float]:
+    """Prices of cost at which the largest, and the smallest, difference outweighs the whole range of quality."""
     gap_NE = np.diff(np.sort(cost_NE, axis=1), axis=1)
-    return 2.0 / float(gap_NE[gap_NE > 0].min()) if (gap_NE > 0).any() else 1.0
+    gaps = gap_NE[gap_NE > 0]
+    return (2.0 / float(gaps.max()), 2.0 / float(gaps.min())) if gaps.size else (1.0, 1.0)
 
 
-def _least(spend: Callable[[float], float], target: float, high: float) -> float:
-    """The least price in [0, high] with spend within the target, to one part in 2**60 of the bracket."""
+def _least(spend: Callable[[float], float], target: float, start: float, high: float) -> float:
+    """The least price in [0, high] with spend within the target, to one part in 2**60 of its own size.
+
+    The bracket is doubled from `start`: two equal prices, apart by rounding alone, put `high` out of all proportion.
+    """
     if spend(0.0) <= target:
         return 0.0
     low = 0.0
+    while start < high and spend(start) > target:
+        low, start = start, 2.0 * start
+    high = min(start, high)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (low, middle) if spend(middle) <= target else (middle, high)
