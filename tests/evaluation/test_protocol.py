@@ -162,6 +162,25 @@ def test_aiq_of_the_truth_beats_that_of_noise_and_of_a_coin_between_experts(log:
     assert truth.rows[0].aiq > max(noisy.rows[0].aiq, truth.aiq_singles)
 
 
+def test_one_split_alone_has_no_interval_of_aiq(log: OutcomeLog) -> None:
+    table = Table.of(log)
+    alone = study([Spy()], log, few_labels(table, 100, seeds=(0,))).aiq_gain("spy")
+    assert alone.mean > 0
+    assert np.isnan([alone.low, alone.high]).all()
+    five = study([Spy()], log, folds(table, seeds=(0,)))
+    gain_F = five.measured["spy"].aiq_gain_F
+    interval = five.aiq_gain("spy")
+    assert interval.high - interval.mean == pytest.approx(1.96 * np.sqrt(gain_F.var(ddof=1) / 5))
+
+
+def test_few_groups_make_fewer_folds_and_one_is_refused(make_log: Make) -> None:
+    found = crossval([Spy()], make_log(3), seeds=(0,))
+    assert found.evaluation.protocol.startswith("3-fold")
+    twins = OutcomeLog.from_arrays(["the same question"] * 4, ["a", "b"], [[1, 0]] * 4)
+    with pytest.raises(LogError, match="4 queries in one group of near-duplicates"):
+        crossval([Spy()], twins)
+
+
 def test_the_same_seed_gives_the_same_figures(log: OutcomeLog) -> None:
     first, second = (crossval([Spy(1.0)], log, seeds=(3,)).evaluation.to_dict() for _ in range(2))
     assert first == second

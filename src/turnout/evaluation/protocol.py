@@ -135,6 +135,16 @@ def folds(table: Table, k: int = 5, seeds: Sequence[int] = (0, 1, 2, 3, 4)) -> l
     return splits
 
 
+def whole_groups(table: Table) -> int:
+    """How many groups of near-duplicates there are. Raises LogError for one alone, which cannot be cut into folds."""
+    groups = len(np.unique(table.group_N))
+    if groups < 2:
+        raise LogError(
+            f"{len(table)} queries in one group of near-duplicates: cross-validation needs queries that differ"
+        )
+    return groups
+
+
 def few_labels(table: Table, labels: int, seeds: Sequence[int] = (0, 1, 2, 3, 4)) -> list[Split]:
     """About `labels` queries drawn at random to learn from, all others to test; near-duplicates together."""
     splits = []
@@ -246,13 +256,14 @@ class Study:
     def aiq_gain(self, name: str) -> Interval:
         """AIQ above a coin between single experts (the zero router): mean over splits, ± 1.96 standard errors.
 
-        Repetitions share queries, so only the splits of one repetition count as independent. NaN without costs.
+        Repetitions share queries, so only the splits of one repetition count as independent. NaN without costs; one
+        split has no interval.
         """
         gain_F = self.measured[name].aiq_gain_F
         if not len(gain_F):
             return Interval(float("nan"), float("nan"), float("nan"))
         folds = max(len(gain_F) // max(len(self.measured[name].seed_value_SN), 1), 1)
-        error = 1.96 * float(gain_F.std()) / np.sqrt(folds)
+        error = 1.96 * float(gain_F.std(ddof=1)) / np.sqrt(folds) if len(gain_F) > 1 else float("nan")
         return Interval(float(gain_F.mean()), float(gain_F.mean() - error), float(gain_F.mean() + error))
 
     def cost_ratio(self, row: str, other: str) -> Interval:
@@ -306,14 +317,25 @@ def crossval(
     progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
 ) -> Study:
-    """`study` by k-fold cross-validation, repeated for each seed."""
+    """`study` by k-fold cross-validation, repeated for each seed; with fewer groups than folds, a fold each.
+
+    Raises LogError for a log of one group of near-duplicates.
+    """
+    table = Table.of(log)
+    k = min(k, whole_groups(table))
     protocol = (
         f"{k}-fold cross-validation by groups of near-duplicates, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}: "
         "every query is tested once per seed"
     )
-    splits = folds(Table.of(log), k, seeds)
     return study(
-        methods, log, splits, protocol=protocol, rules=rules, baselines=baselines, progress=progress, workers=workers
+        methods,
+        log,
+        folds(table, k, seeds),
+        protocol=protocol,
+        rules=rules,
+        baselines=baselines,
+        progress=progress,
+        workers=workers,
     )
 
 

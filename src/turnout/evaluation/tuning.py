@@ -20,7 +20,7 @@ from turnout.evaluation import _parallel
 from turnout.evaluation.candidates import Candidate, candidates
 from turnout.evaluation.goals import Goal
 from turnout.evaluation.methods import FeatureCache
-from turnout.evaluation.protocol import Estimates, Study, folds, study
+from turnout.evaluation.protocol import Estimates, Study, folds, study, whole_groups
 from turnout.evaluation.search import Choice, Search, Standing
 from turnout.evaluation.tables import Table
 from turnout.features import Features, take
@@ -146,7 +146,9 @@ def tune(
     goal, start = goal or Goal(), clock()
     if goal != Goal() and not log.has("cost") and not stated_prices(arms):
         raise ConfigError(f"{goal.words} needs costs; give prices, or a log with `cost` or token counts")
-    splits = folds(Table.of(log), outer, seeds) if outer else []
+    table = Table.of(log)
+    outer = outer and min(outer, whole_groups(table))
+    splits = folds(table, outer, seeds) if outer else []
     workers = _parallel.automatic(log, splits) if workers is None else workers
     method = Tuned(goal, methods, inner, arms, _each(seconds, len(splits), workers))
     tick = progress or _silent
