@@ -22,24 +22,28 @@ def model() -> nn.Module:
 
 
 def data() -> Tensor:
-    return torch.randn(16, 8, generator=torch.Generator().manual_seed(1))
+    drawn_TD = torch.randn(16, 8, generator=torch.Generator().manual_seed(1))
+    return drawn_TD + torch.linspace(-1, 1, 16)[:, None]  # no part is like another
 
 
-def steps(module: nn.Module, x_TD: Tensor) -> list[float]:
-    """Losses of three steps of SGD on the mean over the given tokens."""
+def steps(module: nn.Module, x_TD: Tensor, parts: int = 1) -> list[float]:
+    """Losses of three steps of SGD on the mean over the given tokens, gathered over so many micro-batches."""
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
     found = []
     for _ in range(3):
-        loss = module(x_TD).square().mean()
-        loss.backward()
+        total = 0.0
+        for part in x_TD.chunk(parts):
+            loss = module(part).square().mean() / parts
+            loss.backward()
+            total += float(loss.detach())
         optimizer.step()
         optimizer.zero_grad()
         update_biases(module)
-        found.append(float(loss.detach()))
+        found.append(total)
     return found
 
 
-def worker(rank: int, port: int, how: str, folder: str) -> None:
+def worker(rank: int, port: int, how: str, parts: int, folder: str) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
@@ -51,7 +55,7 @@ def worker(rank: int, port: int, how: str, folder: str) -> None:
         from torch.distributed.fsdp import fully_shard
 
         wrapped = fully_shard(module, mesh=init_device_mesh("cpu", (2,)))
-    losses = torch.tensor(steps(wrapped, data()[8 * rank : 8 * rank + 8]))
+    losses = torch.tensor(steps(wrapped, data()[8 * rank : 8 * rank + 8], parts))
     distributed.all_reduce(losses)
     bias = next(part for part in module.modules() if isinstance(part, LossFreeBias)).bias
     if rank == 0:
@@ -60,15 +64,16 @@ def worker(rank: int, port: int, how: str, folder: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["ddp", "fsdp"])
-def test_two_processes_give_the_losses_of_one(how: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("how", "parts"), [("ddp", 1), ("ddp", 2), ("fsdp", 2)])
+def test_two_processes_give_the_losses_of_one(how: str, parts: int, tmp_path: Path) -> None:
+    """With two micro-batches a step DDP sends the first process's buffers to all between them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(worker, args=(port, how, str(tmp_path)), nprocs=2)
+    torch.multiprocessing.spawn(worker, args=(port, how, parts, str(tmp_path)), nprocs=2)
     losses, bias = torch.load(tmp_path / "found.pt")
     alone = model()
-    wanted = steps(alone, data())
+    wanted = steps(alone, data(), parts)
     torch.testing.assert_close(losses, torch.tensor(wanted), rtol=1e-4, atol=1e-6)
     own = next(part for part in alone.modules() if isinstance(part, LossFreeBias)).bias
     torch.testing.assert_close(bias, own)

@@ -1,10 +1,11 @@
-"""Buffers that stay in float32 when a model goes to half precision."""
+"""State beside the weights: buffers that stay in float32 in half precision, and counts that are no buffers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
 
@@ -28,3 +29,17 @@ class Steady(nn.Module):
             if moved is not None and moved.dtype != value.dtype:
                 self._buffers[name] = value.to(moved.device)
         return self
+
+
+def tallied(total: Tensor, more: Tensor) -> Tensor:
+    """What one process has counted since the last optimizer step, and `more`; on the device of `more`.
+
+    Such counts are plain attributes: DistributedDataParallel overwrites every buffer with the first process's before a
+    forward, so that under gradient accumulation the others' counts would be lost and the first's counted for each.
+    """
+    return more.clone() if total.is_meta else more + total.to(more.device)
+
+
+def emptied(total: Tensor, like: Tensor) -> Tensor:
+    """A count of 0 in the shape of `total`, on the device of `like`."""
+    return torch.zeros_like(total, device=like.device)

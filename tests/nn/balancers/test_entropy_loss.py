@@ -59,3 +59,9 @@ def test_padding_does_not_count(routing: Make) -> None:
     for of in ("token", "mean"):
         padded = EntropyLoss(1.0, of=of)(routing(logits_TE, mask_T=mask_T))
         assert padded.item() == pytest.approx(EntropyLoss(1.0, of=of)(routing(logits_TE[:4])).item())
+
+
+@pytest.mark.parametrize("index", [0.5, 1.0, 2.0])
+def test_a_batch_of_padding_alone_costs_nothing(routing: Make, index: float) -> None:
+    found = routing(torch.randn(3, 4), mask_T=torch.zeros(3, dtype=torch.bool))
+    assert EntropyLoss(1.0, index=index, of="mean")(found).item() == 0

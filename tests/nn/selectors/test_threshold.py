@@ -76,3 +76,15 @@ def test_one_of_both_must_be_given() -> None:
     for params in ({}, {"threshold": 0.1, "k": 2}):
         with pytest.raises(ParameterError, match="give `threshold` or `k`"):
             Threshold(**params)  # type: ignore[arg-type]
+
+
+def test_a_pass_with_too_few_open_experts_leaves_the_level_alone() -> None:
+    select = Threshold(k=2)
+    logits_TE = torch.randn(64, 4)
+    select(logits_TE)
+    assert select.after_step()
+    level = select.level.item()
+    plan = select(logits_TE.index_fill(1, torch.tensor([1, 2, 3]), float("-inf")))
+    assert plan.counts_E.tolist() == [64, 0, 0, 0]
+    assert not select.after_step()
+    assert select.level.item() == level

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from turnout.base import Number, OneOf
 from turnout.nn._entropy import tsallis
-from turnout.nn._steady import Steady
+from turnout.nn._steady import Steady, emptied, tallied
 from turnout.nn.balancers._parts import mean, over_replicas, probabilities
 from turnout.nn.base import Balancer, Routing, recomputing
 
@@ -36,7 +36,7 @@ class EntropyLoss(Steady, Balancer):
     1.386
     """
 
-    steady: ClassVar = ("level", "sums")
+    steady: ClassVar = ("level",)
     rules: ClassVar = {
         "coefficient": Number(0),
         "index": Number(0),
@@ -66,17 +66,17 @@ class EntropyLoss(Steady, Balancer):
         self.schedule, self.until, self.until_step, self.momentum = schedule, until, until_step, momentum
         self.turned: Tensor
         self.level: Tensor
-        self.sums: Tensor
         self.register_buffer("turned", torch.tensor(False))
         self.register_buffer("level", torch.tensor(1.0))
-        self.register_buffer("sums", torch.zeros(2), persistent=False)
+        self.sums = torch.zeros(2)
 
     def after_step(self) -> bool:
         """Move the average entropy, and turn where it is low enough; False where nothing was gathered."""
         if self.until is None:
             return False
-        entropy, tokens = over_replicas(self.sums).clone()
-        self.sums.zero_()
+        none = emptied(self.sums, self.level)
+        entropy, tokens = over_replicas(tallied(self.sums, none))
+        self.sums = none
         if not bool(tokens):
             return False
         self.level.mul_(self.momentum).add_((1 - self.momentum) * entropy / tokens)
@@ -95,10 +95,13 @@ class EntropyLoss(Steady, Balancer):
     def _entropy(self, p_TE: Tensor, of: str) -> Tensor:
         if of == "token":
             return mean(tsallis(p_TE, self.index))
-        return tsallis(p_TE.sum(0) / max(p_TE.shape[0], 1), self.index)
+        if not p_TE.shape[0]:
+            return p_TE.sum()  # of nothing, not the entropy of a mean of zeros
+        return tsallis(p_TE.mean(0), self.index)
 
     def _watch(self, p_TE: Tensor, step: int) -> None:
         if self.until_step is not None and step >= self.until_step:
             self.turned.fill_(True)
         entropy_T = tsallis(p_TE, self.index, relative=True)
-        self.sums.add_(torch.stack([entropy_T.sum(), entropy_T.new_tensor(float(len(entropy_T)))]))
+        seen = torch.stack([entropy_T.sum(), entropy_T.new_tensor(float(len(entropy_T)))])
+        self.sums = tallied(self.sums, seen)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from turnout.base import Number
-from turnout.nn._steady import Steady
+from turnout.nn._steady import Steady, emptied, tallied
 from turnout.nn.balancers._parts import over_replicas, real
 from turnout.nn.base import Balancer, Routing, recomputing
 
@@ -41,7 +41,7 @@ class L1Controller(Steady, Balancer):
     0.12
     """
 
-    steady: ClassVar = ("strength", "fired")
+    steady: ClassVar = ("strength",)
     rules: ClassVar = {"k": Number(1e-3), "start": Number(0), "factor": Number(1), "damping": Number(0)}
 
     def __init__(
@@ -51,15 +51,15 @@ class L1Controller(Steady, Balancer):
         self.require(k=k, start=start, factor=factor, damping=damping)
         self.k, self.factor, self.damping, self.balanced = k, factor, damping, balanced
         self.strength: Tensor
-        self.fired: Tensor
         self.register_buffer("strength", torch.tensor(float(start)))
-        self.register_buffer("fired", torch.zeros(2, dtype=torch.float64), persistent=False)
+        self.fired = torch.zeros(2, dtype=torch.int64)
 
     @torch.no_grad()
     def after_step(self) -> bool:
         """One step of λ; False where no token was counted."""
-        rows, tokens = over_replicas(self.fired).tolist()
-        self.fired.zero_()
+        none = emptied(self.fired, self.strength)
+        rows, tokens = over_replicas(tallied(self.fired, none)).tolist()
+        self.fired = none
         if not tokens:
             return False
         if rows != self.k * tokens:
@@ -72,7 +72,7 @@ class L1Controller(Steady, Balancer):
         counts_E = routing.plan.counts_E
         rows = counts_E.sum()
         if self.training and not recomputing():
-            self.fired.add_(torch.stack([rows, counts_E.new_tensor(tokens)]))
+            self.fired = tallied(self.fired, torch.stack([rows, counts_E.new_tensor(tokens)]))
         excess = rows / (self.k * max(tokens, 1))
         pressure = self.strength * excess**self.damping
         if self.balanced:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from turnout.base import Number
-from turnout.nn._steady import Steady
+from turnout.nn._steady import Steady, emptied, tallied
+from turnout.nn.balancers._parts import over_replicas
 from turnout.nn.base import Balancer, Routing, recomputing
 
 __all__ = ["LossFreeBias"]
@@ -39,9 +40,8 @@ class LossFreeBias(Steady, Balancer):
         self.require(experts=experts, rate=rate)
         self.rate = rate
         self.bias: Tensor
-        self.counts_E: Tensor
         self.register_buffer("bias", torch.zeros(experts))
-        self.register_buffer("counts_E", torch.zeros(experts, dtype=torch.int64), persistent=False)
+        self.counts_E = torch.zeros(experts, dtype=torch.int64)
 
     @property
     def bias_E(self) -> Tensor:
@@ -51,10 +51,9 @@ class LossFreeBias(Steady, Balancer):
     @torch.no_grad()
     def after_step(self) -> bool:
         """One step from the counts gathered since the last; False where no token was counted."""
-        counts_E = self.counts_E.float()
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(counts_E)
-        self.counts_E.zero_()
+        none_E = emptied(self.counts_E, self.bias)
+        counts_E = over_replicas(tallied(self.counts_E, none_E)).float()
+        self.counts_E = none_E
         if not bool(counts_E.any()):
             return False
         self.bias_E.add_(self.rate * (counts_E.mean() - counts_E).sign())
@@ -64,4 +63,4 @@ class LossFreeBias(Steady, Balancer):
     def _loss(self, routing: Routing) -> None:
         if self.training and not recomputing():
             with torch.no_grad():
-                self.counts_E.add_(routing.plan.counts_E)
+                self.counts_E = tallied(self.counts_E, routing.plan.counts_E)

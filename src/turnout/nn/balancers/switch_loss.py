@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from turnout.base import Number, OneOf
+from turnout.nn._steady import tallied
 from turnout.nn.balancers._parts import mean, over_replicas, probabilities, real, sequences
 from turnout.nn.base import Balancer, Routing, recomputing
 
@@ -20,7 +21,7 @@ class SwitchLoss(Balancer):
     1·α when balanced, E·α when one expert gets all; padding counts in neither. `over` says where f and P are taken: a
     `batch` (of one process and one micro-batch); each `sequence`, then averaged over sequences (needs sequence_T); or
     `global`, where f is that of every row since the last `update_biases(model)`, over gradient accumulation and all
-    replicas, and P stays the batch's own.
+    replicas, and P stays the batch's own; in evaluation both are.
 
     Source: Fedus et al., "Switch Transformers", 2021; per sequence: DeepSeek-V2/V3; global: Qiu et al., "Demons in the
     Detail", 2025. Limits: balances shares, not FLOPs; `global` never forgets if `update_biases` is never called.
@@ -37,8 +38,7 @@ class SwitchLoss(Balancer):
         super().__init__()
         self.require(coefficient=coefficient, over=over)
         self.coefficient, self.over = coefficient, over
-        self.counts_E: Tensor
-        self.register_buffer("counts_E", torch.zeros(0, dtype=torch.int64), persistent=False)
+        self.counts_E = torch.zeros(0, dtype=torch.int64)
 
     def after_step(self) -> bool:
         """Forget the counts gathered for the global share; False where there are none."""
@@ -57,8 +57,9 @@ class SwitchLoss(Balancer):
 
     def _gathered(self, counts_E: Tensor) -> Tensor:
         if self.training and not recomputing():
-            self.counts_E = counts_E + self.counts_E if self.counts_E.numel() else counts_E
-        return over_replicas(self.counts_E if self.training else counts_E)
+            self.counts_E = tallied(self.counts_E, counts_E) if self.counts_E.numel() else counts_E
+        # one process may evaluate alone, and would wait for the others for good
+        return over_replicas(self.counts_E) if self.training else counts_E
 
     def _by_sequence(self, routing: Routing, scores_TE: Tensor) -> Tensor:
         number_T, count = sequences(routing, "SwitchLoss over sequences")

@@ -10,7 +10,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from turnout.base import Number, OneOf
-from turnout.nn._steady import Steady
+from turnout.nn._steady import Steady, emptied, tallied
 from turnout.nn.base import Gate, recomputing
 from turnout.nn.plan import RoutingContext
 
@@ -42,7 +42,7 @@ class PrototypeGate(Steady, Gate):
     (True, [0.894, 0.0, 0.447, 0.0])
     """
 
-    steady: ClassVar = ("prototypes", "sums_ED", "counts_E")
+    steady: ClassVar = ("prototypes",)
     rules: ClassVar = {
         "width": Number(1, integer=True),
         "experts": Number(1, integer=True),
@@ -80,10 +80,7 @@ class PrototypeGate(Steady, Gate):
             self.prototypes = nn.Parameter(start)
             return
         self.register_buffer("prototypes", start)
-        self.sums_ED: Tensor
-        self.counts_E: Tensor
-        self.register_buffer("sums_ED", torch.zeros_like(start), persistent=False)
-        self.register_buffer("counts_E", torch.zeros(experts), persistent=False)
+        self.sums_ED, self.counts_E = torch.zeros_like(start), torch.zeros(experts)
 
     @property
     def rows_ED(self) -> Tensor:
@@ -105,21 +102,22 @@ class PrototypeGate(Steady, Gate):
         if context.mask_T is not None:
             unit_TD, cosine_TE = unit_TD[context.mask_T], cosine_TE[context.mask_T]
         nearest_T = cosine_TE.argmax(-1)
-        self.sums_ED.index_add_(0, nearest_T, unit_TD)
-        self.counts_E.add_(nearest_T.bincount(minlength=self.experts))
+        none_ED = emptied(self.sums_ED, unit_TD)
+        self.sums_ED = tallied(self.sums_ED, none_ED.index_add(0, nearest_T, unit_TD))
+        self.counts_E = tallied(self.counts_E, nearest_T.bincount(minlength=self.experts))
 
     @torch.no_grad()
     def after_step(self) -> bool:
         """One k-means step from the tokens gathered since the last; False where there were none."""
         if self.update != "ema":
             return False
+        none_ED, none_E = emptied(self.sums_ED, self.prototypes), emptied(self.counts_E, self.prototypes)
+        sums_ED, counts_E = tallied(self.sums_ED, none_ED), tallied(self.counts_E, none_E)
+        self.sums_ED, self.counts_E = none_ED, none_E
         if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(self.sums_ED)
-            distributed.all_reduce(self.counts_E)
-        moved = bool(self.counts_E.any())
-        mean_ED = F.normalize(self.sums_ED / self.counts_E.clamp_min(1)[:, None], dim=-1)
+            distributed.all_reduce(sums_ED)
+            distributed.all_reduce(counts_E)
+        mean_ED = F.normalize(sums_ED / counts_E.clamp_min(1)[:, None], dim=-1)
         blended_ED = F.normalize(self.momentum * self.prototypes + (1 - self.momentum) * mean_ED, dim=-1)
-        self.prototypes.copy_(torch.where(self.counts_E[:, None] > 0, blended_ED, self.prototypes))
-        self.sums_ED.zero_()
-        self.counts_E.zero_()
-        return moved
+        self.prototypes.copy_(torch.where(counts_E[:, None] > 0, blended_ED, self.prototypes))
+        return bool(counts_E.any())

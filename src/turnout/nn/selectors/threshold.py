@@ -9,7 +9,7 @@ from torch import Tensor, distributed
 
 from turnout.base import Number, OneOf
 from turnout.errors import ParameterError
-from turnout.nn._steady import Steady
+from turnout.nn._steady import Steady, emptied, tallied
 from turnout.nn.base import Selector, recomputing
 from turnout.nn.plan import Plan, RoutingContext
 from turnout.nn.selectors._parts import SCORES, check_k, normalized, scores_of
@@ -37,7 +37,7 @@ class Threshold(Steady, Selector):
     (2.0, 1)
     """
 
-    steady: ClassVar = ("level", "seen")
+    steady: ClassVar = ("level",)
     rules: ClassVar = {
         "threshold": Number(optional=True),
         "k": Number(0, optional=True),
@@ -65,9 +65,8 @@ class Threshold(Steady, Selector):
         self.threshold, self.k, self.score, self.normalize = threshold, k, score, normalize
         self.min_k, self.max_k, self.momentum = min_k, max_k, momentum
         self.level: Tensor
-        self.seen: Tensor
         self.register_buffer("level", torch.tensor(float("nan") if threshold is None else float(threshold)))
-        self.register_buffer("seen", torch.zeros(2), persistent=False)
+        self.seen = torch.zeros(2)
 
     def _choose(self, logits_TE: Tensor, context: RoutingContext, bias_E: Tensor | None) -> Plan:
         experts = logits_TE.shape[-1]
@@ -97,16 +96,20 @@ class Threshold(Steady, Selector):
         if not self.training:
             return torch.where(torch.isnan(self.level), found, self.level)
         if not recomputing():
-            self.seen.add_(torch.stack([found, torch.ones_like(found)]))
+            # fewer experts may be open than shall pass: −inf, which is no level to move to
+            seen = torch.stack([found, torch.ones_like(found)])
+            self.seen = tallied(self.seen, torch.where(found > float("-inf"), seen, 0.0))
         return found
 
     @torch.no_grad()
     def after_step(self) -> bool:
         """Move `level` towards the mean quantile since the last step; False where there was none."""
+        none = emptied(self.seen, self.level)
+        seen = tallied(self.seen, none)
+        self.seen = none
         if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(self.seen)
-        total, passes = self.seen.clone()
-        self.seen.zero_()
+            distributed.all_reduce(seen)
+        total, passes = seen
         if self.k is None or not bool(passes):
             return False
         fresh = bool(torch.isnan(self.level))
