@@ -248,3 +248,29 @@ def test_every_way_of_combining_gives_the_same(kind: str, tmp_path: Path) -> Non
         shake(model)
         found.append(model(TEXT))
     torch.testing.assert_close(*found)
+
+
+def test_merge_refuses_a_weight_that_another_module_uses_and_changes_nothing() -> None:
+    torch.manual_seed(0)
+    model = Small()
+    model.head.weight = model.embed.weight
+    attach(model, r"down|head", Pool(experts=3, options={"experts": {"rank": 2}}))
+    shake(model)
+    down, tied = adapted(model)["block.down"].weight.clone(), model.embed.weight.clone()
+    with pytest.raises(RoutingError, match="the weight of 'head' is that of 'embed' too"):
+        merge(model, 1)
+    assert sorted(adapted(model)) == ["block.down", "head"]
+    assert torch.equal(adapted(model)["block.down"].weight, down)
+    assert torch.equal(model.embed.weight, tied)
+
+
+def test_merge_of_tied_layers_beside_others_goes_on() -> None:
+    torch.manual_seed(0)
+    model = Small()
+    model.head.weight = model.embed.weight
+    attach(model, r"down", Pool(experts=3, options={"experts": {"rank": 2}}))
+    shake(model)
+    with routing(model, expert=1):
+        wanted = model(TEXT)
+    merge(model, 1)
+    torch.testing.assert_close(model(TEXT), wanted)

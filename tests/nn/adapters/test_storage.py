@@ -97,3 +97,17 @@ def test_damage_is_named(tmp_path: Path) -> None:
     (tmp_path / "adapters.safetensors").write_bytes(b"no")
     with pytest.raises(StateError, match="cannot read"):
         load(model_of(), tmp_path)
+
+
+def test_a_layer_of_two_names_comes_back_under_both(tmp_path: Path) -> None:
+    def twice() -> nn.Sequential:
+        torch.manual_seed(0)
+        shared = nn.Linear(6, 6)
+        return nn.Sequential(shared, nn.ReLU(), shared)
+
+    model, other, x = twice(), twice(), torch.randn(5, 6)
+    attach(model, "0|2", POOL)
+    nn.init.normal_(adapted(model)["0"].layer.experts.lora_B)
+    load(other, save(model, tmp_path / "a"))
+    assert other[2] is other[0]
+    torch.testing.assert_close(other(x), model(x), rtol=0, atol=0)

@@ -146,27 +146,45 @@ def merge(model: nn.Module, expert: int | None = None, *, weights: Tensor | None
     """Add one expert, or a fixed mixture with weights [E], to the linear layers' own weights, and detach.
 
     The model then gives what it gave inside `routing(model, expert=…)` or `routing(model, weights=…)`. Raises
-    ParameterError unless exactly one of both is given, RoutingError for experts that are no matrix.
+    ParameterError unless exactly one of both is given, RoutingError for experts that are no matrix, or for a weight
+    that another module uses too (a head tied to the embedding), which would change with it; the model is then as it
+    was.
     """
     if (expert is None) == (weights is None):
         raise ParameterError("merge takes either an expert or weights over experts: a gate's choice cannot be merged")
     _session(model)
-    for layer in adapted(model).values():
-        pool = layer.layer.experts
-        delta = getattr(pool, "delta", None)
-        if delta is None:
-            raise RoutingError(f"{type(pool).__name__} cannot be merged: its experts are no matrices")
-        shares = torch.zeros(pool.experts) if weights is None else weights
-        if expert is not None:
-            if not 0 <= expert < pool.experts:
-                raise ParameterError(f"merge: the pool has experts 0 to {pool.experts - 1}, got {expert}")
-            shares[expert] = 1.0
-        if shares.shape != (pool.experts,):
-            raise ParameterError(f"merge: weights must be [{pool.experts}], got {tuple(shares.shape)}")
+    _refuse_shared(model)
+    mixed = [(layer, _shares(layer, expert, weights)) for layer in adapted(model).values()]
+    for layer, shares in mixed:
+        delta: Any = layer.layer.experts.delta
         total = sum(float(share) * delta(number) for number, share in enumerate(shares) if share)
         weight = layer.base_layer.weight
         weight += torch.as_tensor(total).to(weight)
     detach(model)
+
+
+def _shares(layer: AdaptedLinear, expert: int | None, weights: Tensor | None) -> Tensor:
+    """How much of each expert is added, [E]."""
+    pool = layer.layer.experts
+    if getattr(pool, "delta", None) is None:
+        raise RoutingError(f"{type(pool).__name__} cannot be merged: its experts are no matrices")
+    if expert is not None and not 0 <= expert < pool.experts:
+        raise ParameterError(f"merge: the pool has experts 0 to {pool.experts - 1}, got {expert}")
+    shares = torch.eye(pool.experts)[expert] if weights is None else weights
+    if shares.shape != (pool.experts,):
+        raise ParameterError(f"merge: weights must be [{pool.experts}], got {tuple(shares.shape)}")
+    return shares
+
+
+def _refuse_shared(model: nn.Module) -> None:
+    """Raise RoutingError where a module beside an adapted layer holds its very weight."""
+    holders = {id(layer.base_layer.weight): (name, layer.base_layer) for name, layer in adapted(model).items()}
+    for other, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            name, base = holders.get(id(parameter), ("", module))
+            if module is not base:
+                said = f"the weight of {name!r} is that of {other!r} too"
+                raise RoutingError(f"{said}, which merging would change; give the layer a weight of its own first")
 
 
 def _session(model: nn.Module) -> Session:

@@ -54,8 +54,9 @@ def load(model: nn.Module, folder: Path | str, pool: Factory | None = None) -> N
         make = pool or (Pool.from_dict(recipe["pool"]) if recipe["pool"] else None)
         if make is None:
             raise StateError("the saved adapters came from a function; give the same one to `load`")
-        names = set(recipe["layers"])
-        attach(model, lambda name, _: name in names, make)
+        # by module: a layer that has two names is saved under one
+        saved = [model.get_submodule(name) for name in recipe["layers"]]
+        attach(model, lambda _, module: any(module is each for each in saved), make)
     try:
         _fill(model, recipe, tensors)
     except StateError:
