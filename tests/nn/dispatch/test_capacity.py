@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from turnout.errors import ParameterError
-from turnout.nn import FFN, Capacity, LinearGate, Plan, RoutedLayer, TopK
+from turnout.nn import FFN, Capacity, LinearGate, Plan, RoutedLayer, TopK, TopP
 
 
 def plan_of(idx: list[list[int]], scores: list[float] | None = None, experts: int = 3) -> Plan:
@@ -29,6 +29,20 @@ def test_by_choice_first_choices_come_before_second_ones() -> None:
     plan = plan_of([[1, 0], [2, 0], [0, 1], [0, 2]])
     assert kept(Capacity(0.75), plan) == [[True, True], [True, True], [False, True], [False, True]]
     assert kept(Capacity(0.75, priority="choice"), plan) == [[True, False], [True, False], [True, True], [True, True]]
+
+
+def test_a_first_choice_is_that_of_most_weight_however_slots_are_ordered() -> None:
+    logits_TE = torch.tensor([[2.0, 1.0], [1.0, 2.0], [1.0, 2.0], [2.0, 1.0]])
+    plan = TopP(1.0)(logits_TE)  # of two experts a token, by number
+    assert plan.idx_TK.tolist() == [[0, 1]] * 4
+    chosen = [[True, False], [False, True], [False, True], [True, False]]  # two rows an expert
+    assert kept(Capacity(0.5, priority="choice"), plan) == chosen
+    assert kept(Capacity(0.5, priority="batch"), plan) == chosen
+
+
+def test_a_capacity_without_remainder_is_not_rounded_up() -> None:
+    plan = Plan(torch.zeros(100, 1, dtype=torch.int64), torch.ones(100, 1), torch.zeros(100, 11), torch.zeros(100, 11))
+    assert Capacity(1.1).capacity(plan) == 10
 
 
 def test_by_batch_the_highest_scores_come_first() -> None:

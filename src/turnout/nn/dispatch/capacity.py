@@ -21,9 +21,9 @@ class Capacity(Dispatcher):
 
     `factor` f has Tutel's meaning: f > 0 gives C = ⌈f·K·T/E⌉; 0 is dropless, C what the fullest expert needs; f < 0
     caps that need at ⌈|f|·K·T/E⌉. It may be set anew before every call. `priority` says who comes first: `token` (by
-    position), `choice` (every token's first choice before any second, as GShard and Tutel), or `batch` (the same, the
-    tokens of the highest score first). The plan's `kept_TK` tells what was dropped. With `pad` every expert gets
-    exactly C rows in one batched product: fixed shapes for f > 0, as CUDA graphs want them.
+    position), `choice` (every token's first choice, the expert of most weight, before any second, as GShard and Tutel),
+    or `batch` (the same, the tokens of the highest score first). The plan's `kept_TK` tells what was dropped. With
+    `pad` every expert gets exactly C rows in one batched product: fixed shapes for f > 0, as CUDA graphs want them.
 
     Source: Lepikhin et al., "GShard", 2020; Riquelme et al. (batch priority), 2021; Hwang et al., "Tutel", 2022.
     Limits: dropping changes the function; a token's output depends on the others of its batch. Padding costs E·C rows
@@ -45,7 +45,7 @@ class Capacity(Dispatcher):
 
     def capacity(self, plan: Plan) -> int:
         """C, the rows that an expert takes of this plan."""
-        given = math.ceil(abs(self.factor) * plan.k * plan.tokens / plan.experts)
+        given = math.ceil(abs(self.factor) * plan.k * plan.tokens / plan.experts - 1e-9)  # 1.1 · 100 / 11 is 10
         if self.factor > 0:
             return given
         needed = int(plan.counts_E.max())
@@ -66,6 +66,9 @@ class Capacity(Dispatcher):
         """The place of each slot in its expert's queue, [T, K]."""
         slots = torch.arange(plan.idx_TK.numel(), device=plan.idx_TK.device).view(plan.tokens, plan.k)
         if self.priority != "token":
+            # some selectors give a token's experts by number; of equal weights the earlier slot comes first
+            weights_TK = plan.weights_TK.detach().masked_fill(~plan.mask_TK, float("-inf"))
+            slots = slots.gather(1, weights_TK.argsort(dim=-1, descending=True, stable=True))
             if self.priority == "batch":
                 slots = slots.index_select(0, plan.scores_TE.amax(-1).argsort(descending=True, stable=True))
             slots = slots.t()
