@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -40,3 +41,14 @@ def test_what_does_not_fit_is_named(routing: Make) -> None:
         SupervisedGate(TARGETS)(routing(torch.randn(2, 2), task_T=torch.tensor([2, 0])))
     with pytest.raises(RoutingError, match="rows have 2 experts, not 4"):
         SupervisedGate(TARGETS)(routing(torch.randn(2, 4), task_T=torch.tensor([1, 0])))
+
+
+def test_a_silenced_expert_that_is_no_target_costs_nothing_of_its_own(routing: Make) -> None:
+    logits_TE = torch.tensor([[1.0, 2.0, float("-inf")]], requires_grad=True)
+    told = SupervisedGate([[0.0, 1.0, 0.0]], loss="cross_entropy")
+    loss = told(routing(logits_TE, select=Soft(), task_T=torch.zeros(1, dtype=torch.int64)))
+    assert loss is not None
+    assert loss.item() == pytest.approx(math.log(1 + math.exp(-1)))
+    loss.backward()
+    assert logits_TE.grad is not None
+    assert bool(logits_TE.grad.isfinite().all())

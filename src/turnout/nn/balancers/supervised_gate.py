@@ -71,7 +71,8 @@ class SupervisedGate(Balancer):
             raise RoutingError(f"SupervisedGate has {len(self.targets_LE)} tasks, got task {int(task_T.max())}")
         target_TE = self.targets_LE[task_T[labelled_T]]
         if self.loss == "cross_entropy":
-            return mean(-(target_TE * real(plan.logits_TE, routing)[labelled_T].log_softmax(-1)).sum(-1))
+            log_p_TE = real(plan.logits_TE, routing)[labelled_T].log_softmax(-1)
+            return mean(-(target_TE * log_p_TE.clamp_min(-1e4)).sum(-1))  # a silenced expert is at −inf, and 0 · inf
         weights_TE = plan.weights_TE
         if self.of == "scores":
             weights_TE = F.normalize(plan.scores_TE, p=1.0, dim=-1)
