@@ -84,6 +84,21 @@ def test_an_abstaining_router_ranks_a_newcomer_by_its_mean(make_log, make_router
     assert router.guard.ranking[-1] == pytest.approx(0.5, abs=0.01)
 
 
+def test_an_abstaining_router_ranks_a_newcomer_by_its_policy_and_few_outcomes_last(make_log, make_router):
+    log = make_log(gain=0.0)
+    poor = OutcomeLog.from_arrays(log.texts, ["poor"], np.full((len(log), 1), 0.1))
+    router = make_router(log, policy=registry.create("policy", "floor", quality=0.99))
+    assert router.guard.abstains
+    served = router.choose(log.texts)
+    router.add_expert(Arm("poor"), poor)
+    assert router.choose(log.texts).tolist() == served.tolist()
+    router = make_router(log)
+    lucky = OutcomeLog.from_arrays(log.texts[:3], ["lucky"], np.ones((3, 1)))
+    router.add_expert(Arm("lucky"), lucky)
+    assert router.choose(log.texts).tolist() == served.tolist()
+    assert np.argmin(router.guard.ranking) == 3
+
+
 def test_a_newcomer_of_few_outcomes_is_asked_with_caution(router, newcomer, make_log, tmp_path):
     few, texts = newcomer.select(np.arange(12)), make_log(60, seed=3).texts
     plain, careful = router.copy().add_expert(Arm("fresh"), few), router.copy().add_expert(Arm("fresh"), few, caution=2)

@@ -13,6 +13,7 @@ from turnout.estimators.cautious import Cautious
 from turnout.policies.base import Policy
 from turnout.routers.bound import stated
 from turnout.routers.evidence import fit_costs, gather
+from turnout.routers.guard import enough
 
 if TYPE_CHECKING:
     from turnout.outcomes import OutcomeLog
@@ -35,13 +36,21 @@ def learn_expert(router: Router, arm: Arm, log: OutcomeLog, caution: float = 0.0
     quality = float(np.average(evidence.scores_NE[:, 0], weights=evidence.weights_NE[:, 0]))
     costs = fit_costs(log, evidence, prices)
     cost = float(costs.predict(evidence.size_N).mean())
-    rank = quality - router.guard.lam * cost
+    rank = _rank(router, quality, cost, outcomes=len(evidence.query_ids))
     router.guard = replace(router.guard, ranking=(*router.guard.ranking, rank))
     router.estimator = estimator
     router.costs = router.costs.append(costs)
     router.arms = (*router.arms, arm)
     router.examples = router.examples.with_expert()
     router.summary = {**router.summary, "added": [*router.summary.get("added", []), arm.id]}
+
+
+def _rank(router: Router, quality: float, cost: float, outcomes: int) -> float:
+    """The policy's own objective of the newcomer's averages; with too few outcomes it comes last."""
+    if outcomes < enough(router.summary.get("log", {}).get("queries", outcomes)):
+        return min(router.guard.ranking) - 1.0
+    shape = (1, len(router.experts) + 1)
+    return float(router.policy.objective(np.full(shape, quality), np.full(shape, cost))[0, -1])
 
 
 def forget_expert(router: Router, column: int) -> None:

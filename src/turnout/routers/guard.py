@@ -138,7 +138,12 @@ def best_single(policy: Policy, quality_E: Array, cost_E: Array, observed_NE: ND
 def proven(observed_NE: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Experts with 30 outcomes or more, or with as many as any other has."""
     count_E = observed_NE.sum(axis=0)
-    return np.asarray(count_E >= min(_PROVEN, int(count_E.max())))
+    return np.asarray(count_E >= enough(int(count_E.max())))
+
+
+def enough(most: int) -> int:
+    """How many outcomes an average needs to be trusted, where the expert of most outcomes has `most`."""
+    return min(_PROVEN, most)
 
 
 def affordable(policy: Policy, cost_E: Array) -> NDArray[np.bool_]:
