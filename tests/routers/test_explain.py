@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from turnout import registry
+from turnout.errors import StateError
 from turnout.types import Price, Request
 
 SUM, WORDS = "7231 + 8812 + 9912 + 1231 + 5512 =", "Tell me about bakeli monupra stotrivel and wixyonzed?"
@@ -81,6 +82,13 @@ def test_every_policy_is_explained(make_router, name):
     assert all(row["arithmetic"] for row in explained["experts"])
     objectives = {row["expert"]: row["objective"] for row in explained["experts"]}
     assert objectives[explained["policy_choice"]] == max(objectives.values())
+
+
+def test_a_signal_of_another_width_is_refused(router):
+    narrow = router.copy()
+    narrow.widths = {name: width - 1 for name, width in narrow.widths.items()}
+    with pytest.raises(StateError, match="the router was fitted on"):
+        narrow.explain("2 + 2 =")
 
 
 def test_an_abstaining_router_says_so(make_log, make_router):

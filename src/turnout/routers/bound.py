@@ -60,8 +60,7 @@ class Bound:
         self._signals = tuple((name, router.signals[name]) for name in router.signal_names)
         for name, signal in self._signals:
             if (width := signal.transform(("",)).shape[1]) != router.widths[name]:
-                fitted = router.widths[name]
-                raise StateError(f"signal {name!r} has {width} columns, the router was fitted on {fitted}; fit again")
+                raise wider(name, width, router.widths[name])
         self._estimator, self._calibration, self._policy = router.estimator, router.calibration, router.policy
         known = router.experts
         newcomers = [arm for arm in self.arms if arm.id not in known]
@@ -291,6 +290,11 @@ def _with_newcomers(
         last_NX = np.repeat(objective_NX.min(axis=1, keepdims=True) - 1.0, unranked, axis=1)
         objective_NX = np.concatenate([objective_NX, last_NX], axis=1)
     return quality_NX, se_NX, objective_NX
+
+
+def wider(name: str, width: int, fitted: int) -> StateError:
+    """What to raise where a signal has another number of columns than a router was fitted on."""
+    return StateError(f"signal {name!r} has {width} columns, the router was fitted on {fitted}; fit again")
 
 
 def _check_pool(experts: Sequence[str], default: str | None) -> None:

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from turnout.errors import ConfigError, StateError, UnknownNameError
 from turnout.estimators.base import Estimator
-from turnout.features import FeatureMap, n_rows
+from turnout.features import FeatureMap, Features, n_rows
 from turnout.policies.base import Policy
 from turnout.prices import CostModel, sizes
 from turnout.routers import saving
-from turnout.routers.bound import Bound, stated_prices
+from turnout.routers.bound import Bound, stated_prices, wider
 from turnout.routers.calibration import Calibration
 from turnout.routers.evidence import nothing
 from turnout.routers.examples import Examples
@@ -156,15 +156,24 @@ class Router:
         return self.bind(self.arms).decide_many(requests, seed=seed, explore=explore, switch_margin=switch_margin)
 
     def features(self, source: OutcomeLog | Sequence[str] | FeatureMap) -> tuple[FeatureMap, Array]:
-        """The signals' values and the prompt's size in tokens, from a log, texts, or features as they are (size 0)."""
+        """The signals' values and the prompt's size in tokens, from a log, texts, or features as they are (size 0).
+
+        Raises StateError where a signal has another number of columns than the router was fitted on.
+        """
         if isinstance(source, Mapping):
             return source, np.zeros(n_rows(source))
         if isinstance(source, Sequence):
             found = {name: self.signals[name].transform(source) for name in self.signal_names}
-            return found or nothing(len(source)), sizes(source)
+            return self._checked(found) or nothing(len(source)), sizes(source)
         from turnout.routers.evidence import prompt_sizes, read_signals
 
-        return read_signals(source, self.signal_names, self.signals)[1], prompt_sizes(source)
+        return self._checked(read_signals(source, self.signal_names, self.signals)[1]), prompt_sizes(source)
+
+    def _checked(self, found: dict[str, Features]) -> dict[str, Features]:
+        for name, values in found.items():
+            if values.shape[1] != self.widths.get(name, values.shape[1]):
+                raise wider(name, values.shape[1], self.widths[name])
+        return found
 
     def predict(self, source: OutcomeLog | Sequence[str] | FeatureMap) -> tuple[Array, Array, Array]:
         """Calibrated quality, its standard error, and cost in US dollars per request: three arrays (N, E)."""
@@ -206,7 +215,8 @@ class Router:
 
         Its quality is predicted `caution` standard errors lower: with few outcomes an expert is otherwise asked
         wherever luck made it look best. It takes the router's calibration. An abstaining router ranks it by its mean
-        score, which is comparable only if `log` holds the same kind of queries. Raises LogError where it has no scores.
+        score and cost, which are comparable only if `log` holds the same kind of queries, and last with fewer than 30
+        outcomes. Raises LogError where it has no scores.
         """
         from turnout.routers.additions import learn_expert
 
