@@ -39,6 +39,14 @@ def test_the_training_log_is_named_loudly_and_the_recipe_refitted(router: Router
     assert any("prove nothing" in warning for warning in as_saved.warnings)
 
 
+def test_an_expert_of_one_outcome_cannot_be_held_out(log: OutcomeLog) -> None:
+    scores_NE = log.matrix()
+    scores_NE[1:, 0] = np.nan
+    rare = OutcomeLog.from_arrays(log.texts, log.experts, scores_NE)
+    with pytest.raises(LogError, match="too few scores of sums"):
+        evaluate(Router.fit(rare, estimator=registry.create("estimator", "ridge")), rare, seeds=(0,))
+
+
 def test_some_training_queries_in_the_log_are_found(router: Router, log: OutcomeLog, make_log: Make) -> None:
     fresh = make_log(100, seed=9)
     mixed = OutcomeLog.from_arrays(

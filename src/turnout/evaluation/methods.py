@@ -152,6 +152,11 @@ class Fitted:
             options["signals"] = sentence_signal(train, self.encoder)
         options.update(self.options)
         router = Router.fit(train, seed=seed, watch=lambda found: held.append(found.quality_NE), **options)
+        if router.experts != log.experts:
+            unknown = ", ".join(name for name in log.experts if name not in router.experts)
+            raise LogError(
+                f"too few scores of {unknown}: in cross-validation, one training side holds none; leave it out"
+            )
         quality_NE, _, cost_NE = router.predict(test)
         if not held or len(held[0]) != len(train):
             raise LogError("to be evaluated, every training query needs a score, and there must be several groups")
