@@ -44,8 +44,11 @@ def test_both_ways_of_running_a_model_give_the_same_trace(tiny: Callable[..., An
         assert first.summary(layer) == pytest.approx(second.summary(layer), abs=1e-5)
 
 
-def test_padding_is_not_counted(tiny: Callable[..., Any], ids: torch.Tensor) -> None:
+@pytest.mark.parametrize("replaced", [False, True])
+def test_padding_is_not_counted(replaced: bool, tiny: Callable[..., Any], ids: torch.Tensor) -> None:
     model = tiny("mixtral")
+    if replaced:
+        replace_moe(model)
     mask = torch.ones(2, 9, dtype=torch.long)
     mask[1, 5:] = 0
     with watch(model, RoutingStats()) as stats:

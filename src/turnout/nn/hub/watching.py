@@ -37,7 +37,7 @@ def watch(model: nn.Module, stats: RoutingStats | None = None) -> Iterator[Routi
     before = [(block, block.layer.statistics, block.context, block.number) for block in routed]
     for number, block in zip(_numbers(blocks), blocks.values(), strict=True):
         if isinstance(block, OutputOnly):
-            block.layer.statistics, block.number = stats, number
+            block.layer.statistics, block.number = _Unpadded(watched), number
             block.context = _renumbered(block.context, number)
             handles.append(block.register_forward_pre_hook(watched.tell))
         else:
@@ -64,6 +64,21 @@ def _numbers(blocks: Mapping[str, nn.Module]) -> list[int]:
         for place, (name, block) in enumerate(blocks.items())
     ]
     return found if len(set(found)) == len(found) else list(range(len(found)))
+
+
+class _Unpadded(RoutingStats):
+    """Counts for the watcher what a routed layer chose for tokens that are no padding; it computes padding too."""
+
+    def __init__(self, watched: _Watched) -> None:
+        super().__init__()
+        self._watched = watched
+
+    def update(self, plan: Plan, context: RoutingContext, length: int | None = None) -> None:
+        """Count one pass."""
+        mask_T = self._watched.context.mask_T
+        if mask_T is not None and context.mask_T is None and len(mask_T) == plan.tokens:
+            plan, context = plan.without(mask_T), replace(context, mask_T=mask_T)
+        self._watched.stats.update(plan, context, length)
 
 
 class _Watched:
