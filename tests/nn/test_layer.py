@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from turnout.errors import RoutingError
-from turnout.nn import FFN, LinearGate, Override, RoutedLayer, RoutingContext, TopK
+from turnout.nn import FFN, LinearGate, Override, Plan, RoutedLayer, RoutingContext, TopK
 
 
 def test_padding_gets_no_expert_and_no_output() -> None:
@@ -33,3 +33,11 @@ def test_nan_is_refused_with_its_row() -> None:
     x[1] = float("nan")
     with pytest.raises(RoutingError, match="NaN in row 1 of 3"):
         layer(x)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.float32])
+def test_a_plan_of_other_numbers_than_int64_is_refused(dtype: torch.dtype) -> None:
+    layer = RoutedLayer(LinearGate(8, 4), TopK(2), FFN(4, 8, 16))
+    plan = Plan(torch.zeros(3, 1, dtype=dtype), torch.ones(3, 1), torch.zeros(3, 4), torch.zeros(3, 4))
+    with pytest.raises(RoutingError, match="indices must be int64"):
+        layer(torch.randn(3, 8), RoutingContext(overrides={0: Override(plan=plan)}))

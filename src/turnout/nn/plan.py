@@ -171,8 +171,8 @@ class Plan:
         """Raise RoutingError for indices out of range, shapes that disagree, or an expert twice for one token."""
         if self.idx_TK.shape != self.weights_TK.shape:
             raise RoutingError(f"a plan has indices {tuple(self.idx_TK.shape)}, weights {tuple(self.weights_TK.shape)}")
-        if self.idx_TK.is_floating_point() or self.idx_TK.dtype == torch.bool:
-            raise RoutingError(f"a plan's indices must be integers, got {self.idx_TK.dtype}")
+        if self.idx_TK.dtype != torch.int64:
+            raise RoutingError(f"a plan's indices must be int64, got {self.idx_TK.dtype}")
         if self.tokens != self.scores_TE.shape[0]:
             raise RoutingError(f"a plan of {self.tokens} tokens has scores of {self.scores_TE.shape[0]}")
         if self.idx_TK.numel() == 0:
