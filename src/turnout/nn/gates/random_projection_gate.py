@@ -16,10 +16,10 @@ __all__ = ["RandomProjectionGate"]
 
 
 class RandomProjectionGate(Steady, Gate):
-    """logits = |A x| with a frozen A [E, D] of ⌈density·D⌉ Gaussian entries a row, 0 elsewhere: [T, D] → [T, E].
+    """logits = |A x| with a frozen A [E, D] of density·D Gaussian entries a row, 0 elsewhere: [T, D] → [T, E].
 
-    Entries have standard deviation `std` (None: 1/E). `signed` leaves out the absolute value. A is a buffer drawn
-    from `seed`, saved with the state.
+    density·D is rounded and at least 1. Entries have standard deviation `std` (None: 1/E). `signed` leaves out the
+    absolute value. A is a buffer drawn from `seed`, saved with the state.
 
     Source: Zou et al., "FlyLoRA", 2025, and its code, where A is also the down-projection of rank-1 experts and the
     balancing bias is inside the absolute value; here it is the selector's. Limits: nothing to learn, so balance needs

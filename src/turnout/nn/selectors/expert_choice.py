@@ -30,14 +30,16 @@ SCHEDULES: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
 
 
 class ExpertChoice(Selector):
-    """Each expert takes its C = ⌈T·k/E⌉ best tokens by score: [T, E] → [T, K], K from 0 to E.
+    """Each expert takes the C = ⌈T·k/E⌉ tokens of its highest logits, weighed by score: [T, E] → [T, K], K from 0 to E.
 
     Load is equal by construction; a token may get any number of experts, none included. `unit` is what competes: the
     batch, or each sequence by itself (needs sequence_T). With `schedule` k runs from `k_min` to `k_max` over the
     context's time_T (a mask ratio or diffusion time in 0…1, averaged over what competes); `linear_reverse` gives most
     experts where least is masked. Without time_T k stays at `k`, by default the middle of both.
 
-    Source: Zhou et al., "Mixture-of-Experts with Expert Choice Routing", 2022; capacity schedules: EC-DLM. Limits: a
+    Source: Zhou et al., "Mixture-of-Experts with Expert Choice Routing", 2022; capacity schedules: EC-DLM. Deviations:
+    tokens are ranked by logit, as EC-DLM's runs and the Routing Transformer do, where Zhou et al. rank them by their
+    softmax over experts; the softmax is over all experts, in EC-DLM's runs over those that took the token. Limits: a
     token's experts depend on tokens after it, so in a causal language model this leaks the future; padding never
     competes; the choice in a batch depends on the batch.
 
