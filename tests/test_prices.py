@@ -55,6 +55,13 @@ def test_costs_alone_give_a_non_negative_line():
     assert model.predict(size_N)[:, 1].mean() == pytest.approx(cost_NE[:, 1].mean())
 
 
+def test_an_expert_without_price_or_cost_is_named():
+    size_N, cost_NE = np.full(5, 100.0), np.tile([0.01, np.nan], (5, 1))
+    assert CostModel.fit(["a", "b"], size_N, cost_NE=cost_NE).unpriced == ("b",)
+    assert CostModel.fit(["a", "b"], size_N, cost_NE=cost_NE, prices={"b": Price(1.0)}).unpriced == ()
+    assert CostModel.fit(["a", "b"], size_N).unpriced == ()
+
+
 def test_answer_lengths_are_inferred_from_cost_and_price():
     size_N, prompt_NE, answer_NE = _log()
     price = Price(2.0, 8.0)

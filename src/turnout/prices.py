@@ -190,6 +190,13 @@ class CostModel:
         return intercept_E + np.log(np.maximum(smear_E, 1e-12)), slope_E, longest_E
 
     @property
+    def unpriced(self) -> tuple[str, ...]:
+        """Experts that count as free, having neither a price nor a logged cost above 0, while others cost something."""
+        known = [price is not None or bool(self.line[e].any()) for e, price in enumerate(self.prices)]
+        priced = any(price and (price.input or price.output) for price in self.prices) or bool(self.line.any())
+        return tuple(name for name, told in zip(self.experts, known, strict=True) if priced and not told)
+
+    @property
     def prompt_rates(self) -> Array:
         """US dollars that one more token of prompt costs at each expert, shape (E,)."""
         return self._rates[1]

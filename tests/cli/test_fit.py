@@ -72,6 +72,19 @@ def test_fit_prints_one_json_document(log: Path, tmp_path: Path) -> None:
     assert shown["log"]["queries"] == 240
 
 
+def test_names_with_brackets_are_shown_and_unpriced_experts_named(log: Path, tmp_path: Path) -> None:
+    table = OutcomeLog.read(log)
+    cost_NE = table.matrix("cost")
+    cost_NE[:, 1] = np.nan
+    names = ["sums[q4]", "words[/b]"]
+    OutcomeLog.from_arrays(table.texts, names, table.matrix(), cost_NE=cost_NE).write(tmp_path / "log")
+    shown = call("fit", tmp_path / "log", "-o", tmp_path / "r", "--estimator", "ridge").stdout
+    assert "dearest (sums[q4])" in shown
+    assert "no cost is known of words[/b], so it counts as free" in shown
+    shown = call("eval", tmp_path / "r", tmp_path / "log", "--as-saved", "--seeds", "1").stdout
+    assert "tells no cost of words[/b]" in shown
+
+
 @pytest.mark.parametrize(
     ("options", "policy"),
     [

@@ -28,9 +28,11 @@ def span(interval: Interval | None, digits: int = 3, signed: bool = False) -> st
 
 def render(console: Console, evaluation: Evaluation) -> None:
     """The whole evaluation: warnings, table, two-model figures, shares, remarks."""
-    console.print(f"[bold]{evaluation.title}[/bold]")
+    from rich.markup import escape
+
+    console.print(f"[bold]{escape(evaluation.title)}[/bold]")
     for warning in evaluation.warnings:
-        console.print(f"[bold white on red] WARNING [/] [bold]{warning}[/bold]")
+        console.print(f"[bold white on red] WARNING [/] [bold]{escape(warning)}[/bold]")
     console.print(f"[dim]{evaluation.protocol}. Intervals are 95 %.[/dim]")
     columns = [
         "",
@@ -48,9 +50,9 @@ def render(console: Console, evaluation: Evaluation) -> None:
     for row in evaluation.rows[:1]:
         shares = sorted(row.share.items(), key=lambda item: -item[1])
         text = ", ".join(f"{name} {part:.0%}" for name, part in shares if part >= 0.005)
-        console.print(f"share per expert ({row.name}): {text}")
+        console.print(f"share per expert ({row.name}): {escape(text)}")
     for remark in evaluation.remarks:
-        console.print(f"[dim]{remark}[/dim]")
+        console.print(f"[dim]{escape(remark)}[/dim]")
 
 
 def show_table(console: Console, made: Table) -> None:
@@ -73,11 +75,13 @@ def _cells(row: Row) -> list[object]:
 
 
 def _render_pair(console: Console, evaluation: Evaluation) -> None:
+    from rich.markup import escape
+
     pair = evaluation.pair
     if pair is None:
         return
     rows = [[r.name, span(r.apgr), f"{r.cpt50:.1%}", f"{r.cpt80:.1%}", span(r.gain, signed=True)] for r in pair.rows]
-    title = f"between {pair.weak} and {pair.strong} (RouteLLM's figures; random is .5, 50 %, 80 %)"
+    title = f"between {escape(pair.weak)} and {escape(pair.strong)} (RouteLLM's figures; random is .5, 50 %, 80 %)"
     show_table(console, table(["", "APGR", "CPT50", "CPT80", "over prompt length"], rows, title=title))
 
 

@@ -102,6 +102,7 @@ def described(router: Router) -> dict[str, Any]:
         "verdict": router.guard.words(),
         "guard": _without_centers(router.guard.state()),
         "nominal_prices": any(arm.price.nominal for arm in router.arms),
+        "unpriced": router.costs.unpriced,
         **router.summary,
     }
 
@@ -180,6 +181,8 @@ def known_arms(config: Path | None) -> list[Arm]:
 
 
 def _show(console: Console, result: dict[str, Any]) -> None:
+    from rich.markup import escape
+
     from turnout.cli._output import show, table
     from turnout.outcomes.coverage import words
 
@@ -189,13 +192,13 @@ def _show(console: Console, result: dict[str, Any]) -> None:
         f"{len(log['experts'])} experts, {'full' if log['full'] else 'partial'}: {log['outcomes']:,} outcomes"
     )
     if log["without_score"]:
-        console.print(f"left out, having no score: {', '.join(log['without_score'])}")
-    console.print(f"policy {result['policy']}" + (f", λ = {result['lambda']:.6g}" if result["lambda"] else ""))
+        console.print(f"left out, having no score: {escape(', '.join(log['without_score']))}")
+    console.print(f"policy {escape(result['policy'])}" + (f", λ = {result['lambda']:.6g}" if result["lambda"] else ""))
     if held_out:
         unit = "nominal US$ / 1,000" if result["nominal_prices"] else "US$ / 1,000"
         rows = [
             (
-                name if row["expert"] is None else f"{name} ({row['expert']})",
+                name if row["expert"] is None else f"{name} ({escape(row['expert'])})",
                 f"{row['quality']:.3f} [{row['low']:.3f}, {row['high']:.3f}]",
                 show(1000 * row["cost"]),
             )
@@ -207,10 +210,14 @@ def _show(console: Console, result: dict[str, Any]) -> None:
             console.width = max(console.width, 100)
         console.print(made)
         shares = sorted(held_out["shares"].items(), key=lambda item: -item[1])
-        console.print("would ask " + ", ".join(f"{name} {share:.0%}" for name, share in shares if share >= 0.005))
-    console.print(f"[bold]{result['verdict']}[/bold]", highlight=False)
+        asked = ", ".join(f"{name} {share:.0%}" for name, share in shares if share >= 0.005)
+        console.print(f"would ask {escape(asked)}")
+    console.print(f"[bold]{escape(result['verdict'])}[/bold]", highlight=False)
+    if result["unpriced"]:
+        free = escape(", ".join(result["unpriced"]))
+        console.print(f"caution: no price and no cost is known of {free}, so it counts as free", style="yellow")
     for one in log["uneven"]:
         console.print(
-            f"caution: {words(one)}; of what it was not asked the verdict knows estimates only", style="yellow"
+            f"caution: {escape(words(one))}; of what it was not asked the verdict knows estimates only", style="yellow"
         )
-    console.print(f"router: {result['router']}")
+    console.print(f"router: {escape(result['router'])}")

@@ -117,6 +117,8 @@ def _result(found: Tuning, out: Path) -> dict[str, Any]:
 def _show(console: Console, found: Tuning, out: Path) -> None:
     from collections import Counter
 
+    from rich.markup import escape
+
     from turnout.cli._evaluation import render, show_table
     from turnout.cli._output import table
 
@@ -128,9 +130,9 @@ def _show(console: Console, found: Tuning, out: Path) -> None:
     title = f"leaderboard of the inner folds, which chose the first: {found.goal.words}"
     show_table(console, table(columns, [_cells(row) for row in found.standings], title=title))
     for name, why in found.refused.items():
-        console.print(f"[dim]not tried, or dropped: {name}: {why}[/dim]")
-    console.print(f"[bold]{found.router.guard.words()}[/bold]", highlight=False)
-    console.print(f"{found.seconds:.0f} s; router: {out}")
+        console.print(f"[dim]not tried, or dropped: {name}: {escape(why)}[/dim]")
+    console.print(f"[bold]{escape(found.router.guard.words())}[/bold]", highlight=False)
+    console.print(f"{found.seconds:.0f} s; router: {escape(str(out))}")
 
 
 def _cells(row: Standing) -> list[object]:

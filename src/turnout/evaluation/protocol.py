@@ -468,6 +468,12 @@ def _remarks(table: Table) -> tuple[str, ...]:
         )
     if table.spend_NE is None:
         remarks.append("The log has no costs: cost, AIQ and the cheapest and dearest baselines are left out.")
+    elif untold := [
+        name
+        for e, name in enumerate(table.experts)
+        if table.cost_NE is not None and not np.isfinite(table.cost_NE[:, e]).any()
+    ]:
+        remarks.append(f"The log tells no cost of {', '.join(untold)}: where it is chosen it counts as free.")
     if table.tasks is None:
         remarks.append("The log has no task names: the task table is left out.")
     return tuple(remarks)
