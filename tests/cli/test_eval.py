@@ -16,6 +16,7 @@ from turnout.cli._evaluation import numbers
 from turnout.errors import ConfigError, LogError
 from turnout.outcomes import OutcomeLog
 from turnout.routers import Router
+from turnout.testing.encoders import tensors, write
 
 RUN = CliRunner()
 
@@ -102,6 +103,19 @@ def test_bench_measures_the_product_by_default(home: Path, tmp_path: Path) -> No
     document = json.loads(run(*arguments).stdout)
     assert document["tables"]["local_pool"]["rows"][0]["name"] == "router"
     assert "local_pool" in page.read_text(encoding="utf-8")
+
+
+def test_bench_gives_bare_estimators_a_sentence_encoder(home: Path, tmp_path: Path) -> None:
+    weights = write(tmp_path / "tiny.safetensors", tensors())
+    arguments = ("bench", "--data", home / "data", "--only", "local_pool", "--seeds", 1, "--json", "--estimator")
+    plain, read = (
+        json.loads(run(*arguments, "prototype", *more).stdout)["tables"]["local_pool"]["rows"][0]
+        for more in ((), ("--encoder", weights))
+    )
+    assert read["name"] == plain["name"]
+    assert read != plain
+    with pytest.raises(ConfigError, match="names no signal `embedding`"):
+        run(*arguments, "length", "--encoder", weights)
 
 
 def test_bench_without_tables_says_what_it_looks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

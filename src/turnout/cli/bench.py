@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from turnout.estimators.base import Estimator
     from turnout.evaluation.benchmark import Bar
     from turnout.evaluation.protocol import Method
     from turnout.evaluation.results import Evaluation, Sheet
@@ -31,7 +32,7 @@ def command(
         typer.Option(help="Measure bare estimators by name instead of the router; may be repeated."),
     ] = None,
     encoder: Annotated[
-        str | None, typer.Option(help="The router's default stack reads this sentence encoder: all-minilm-l6-v2.")
+        str | None, typer.Option(help="The router, or the estimators, read this sentence encoder: all-minilm-l6-v2.")
     ] = None,
     wary: Annotated[bool, typer.Option("--wary", help="As `fit --wary`: for kinds of queries not logged.")] = False,
     html: Annotated[
@@ -53,8 +54,8 @@ def command(
     names = only.split(",") if only else _present(folder, bare=bool(estimator or encoder or wary))
     if not names:
         raise ConfigError(f"the folder must hold one of {TABLES} (routellm_* in `routellm`); got {str(folder)!r}")
-    if (encoder or wary) and (estimator or set(names) & set(measured.TABLES)):
-        raise ConfigError("--encoder and --wary are the router's: not for --estimator, nor for tables of other systems")
+    if ((encoder or wary) and set(names) & set(measured.TABLES)) or (wary and estimator):
+        raise ConfigError("--encoder and --wary are not for tables of other systems, nor --wary for --estimator")
     if html:
         require()
     methods = _methods(estimator, encoder, wary)
@@ -118,4 +119,24 @@ def _methods(estimators: list[str] | None, encoder: str | None, wary: bool) -> l
 
     if not estimators:
         return [Fitted(encoder=encoder, wary=wary)]
-    return [Recipe(registry.create("estimator", name)) for name in estimators]
+    if not encoder:
+        return [Recipe(registry.create("estimator", name)) for name in estimators]
+    signals = {"sentence": registry.create("signal", "sentence", encoder=encoder)}
+    return [Recipe(_on_sentences(name), signals=signals) for name in estimators]
+
+
+def _on_sentences(name: str) -> Estimator:
+    """An estimator that reads `sentence` where its defaults read `embedding`. Raises ConfigError where they do not."""
+    from turnout import registry
+    from turnout.errors import ConfigError
+
+    made: Estimator = registry.create("estimator", name)
+    changes: dict[str, Any] = {}
+    for key, value in made.params().items():
+        if value == "embedding":
+            changes[key] = "sentence"
+        elif isinstance(value, tuple) and "embedding" in value:
+            changes[key] = tuple("sentence" if part == "embedding" else part for part in value)
+    if not changes:
+        raise ConfigError(f"estimator {name!r} names no signal `embedding`, in whose place an encoder could be read")
+    return made.clone(**changes)
