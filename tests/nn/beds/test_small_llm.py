@@ -15,9 +15,11 @@ from turnout.nn.adapters import adapted, routing
 from turnout.nn.beds import small_llm
 from turnout.nn.beds.questions import SEEN, drawn
 from turnout.nn.beds.small_llm import RECIPE, Bank, Early, Late, batch, figures, gated, loss_of, made
+from turnout.nn.presets import _adapters
 from turnout.nn.presets._adapters import VARIANTS
+from turnout.nn.presets.glider import GLIDER
 from turnout.nn.presets.phatgoose import PHATGOOSE
-from turnout.systems.base import Run
+from turnout.systems.base import Run, System
 
 pytest.importorskip("reasoning_gym")
 transformers = pytest.importorskip("transformers")
@@ -108,6 +110,25 @@ def test_gates_of_a_kind_are_made_once_and_put_back(bank: Bank) -> None:
 
 def test_a_global_view_that_is_sure_decides(bank: Bank) -> None:
     assert figures(bank, "glider, sure", high=1e6)["right expert"] == figures(bank, "global")["right expert"]
+
+
+@pytest.mark.parametrize(("system", "against"), [(PHATGOOSE, "average adapter"), (GLIDER, "phatgoose")])
+def test_the_presets_measure_on_the_bed(
+    bank: Bank, system: System, against: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(small_llm, "_banks", {3: bank, 4: bank})
+    found = system.run(Run(None, "smollm2-135m", (3, 4)))
+    names = [str(row["name"]) for row in found.rows]
+    assert (names[0], found.against, found.table) == (system.name, against, "smollm2-135m")
+    assert sorted(names) == sorted(VARIANTS)
+    by_name = dict(zip(names, found.rows, strict=True))
+    assert found.value.mean == by_name[system.name]["loss"]
+    assert found.gain is not None
+    assert found.gain.mean == pytest.approx(float(by_name[system.name]["loss"]) - float(by_name[against]["loss"]))
+    near = float(by_name[system.name]["over the oracle"]) <= 0.1
+    assert (found.verdict == "reproduced") == (near and found.gain.high < 0)
+    monkeypatch.setattr(_adapters, "BAR", -1.0)
+    assert system.run(Run(None, "smollm2-135m", (3, 4))).verdict == "not at this size"
 
 
 def test_the_preset_refuses_a_table_it_has_not() -> None:

@@ -61,6 +61,8 @@ def arrow_gates(model: nn.Module) -> None:
     """Each expert's vector becomes the direction its matrix answers to most: the top right singular vector of B A.
 
     Needs no data. Source: Ostapenko et al., "Towards Modular LLMs by Building and Reusing a Library of LoRAs", 2024.
+    Limits: that direction need not be one that the expert's own inputs show more than others' do; beside SmolLM2-135M
+    gates fitted on data do far better (`turnout systems run phatgoose --table smollm2-135m`, docs/nn.md).
     """
     for layer in adapted(model).values():
         gate, pool = _gate(layer), layer.layer.experts
