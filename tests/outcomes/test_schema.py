@@ -36,7 +36,9 @@ NAMED = r"row 2 \(query_id 'r', expert 'a'\): column "
         ({"energy": [0.0, -1.0]}, NAMED + r"'energy' .*\(joules\), got -1.0"),
         ({"propensity": [1.0, 0.0]}, NAMED + r"'propensity' must be a number in \(0, 1\], got 0.0"),
         ({"propensity": [1.0, 1.01]}, NAMED + "'propensity' .* got 1.01"),
-        ({"prompt_tokens": [1, -1]}, NAMED + r"'prompt_tokens' must be a whole number in \[0, inf\), got -1"),
+        ({"prompt_tokens": [1, -1]}, NAMED + r"'prompt_tokens' must be a whole number in \[0, 1e\+15\], got -1"),
+        ({"prompt_tokens": [1, 2**63]}, NAMED + "'prompt_tokens' must be a whole number .* got 9223372036854775808"),
+        ({"completion_tokens": [1.0, 1e30]}, NAMED + r"'completion_tokens' must be a whole number .* got 1e\+30"),
         ({"completion_tokens": [1.0, 1.5]}, NAMED + "'completion_tokens' must be a whole number .* got 1.5"),
         ({"query_id": ["q", None]}, "row 2 .*column 'query_id' is empty"),
         ({"query_id": [1.5, 2.5]}, "column 'query_id' must hold text, got 1.5 of type Float64"),
@@ -96,6 +98,13 @@ def test_rows_of_one_query_must_agree() -> None:
         OutcomeLog(None, outcomes(query_id=["q", "q"], expert=["a", "b"], prompt=["one", "two"]))
     with pytest.raises(LogError, match=r"outcomes: row 2 .*column 'task' differs"):
         OutcomeLog(pl.DataFrame({"query_id": ["q", "r"], "task": ["t", "t"]}), outcomes(task=["t", "u"]))
+
+
+def test_a_signal_of_one_number_stands_in_a_long_table_too() -> None:
+    long = outcomes(**{"query_id": ["q", "q"], "expert": ["a", "b"], "signal.length": [3, 3]})
+    assert OutcomeLog(None, long).signals()["length"].tolist() == [[3.0]]
+    with pytest.raises(LogError, match=r"row 2 .*column 'signal\.length' differs"):
+        OutcomeLog(None, long.with_columns(pl.Series("signal.length", [3, 4])))
 
 
 def test_harmless_types_are_taken() -> None:

@@ -15,6 +15,7 @@ from turnout.errors import LogError, did_you_mean
 SIGNAL = "signal."  # prefix of query columns that hold stored signal values
 OWN = "query."  # prefix, in a long table, of query columns that are the user's own
 REPEATS = "repeats"  # outcome column: the scores of single runs, whose mean is `score`
+MOST = 1e15  # tokens; a float counts every whole number up to here
 _MEAN_TOLERANCE = 1e-6
 
 
@@ -37,8 +38,8 @@ class Column:
 NUMBERS = {
     "score": Column("", high=1.0),
     "cost": Column("US dollars per request"),
-    "prompt_tokens": Column("", integer=True),
-    "completion_tokens": Column("", integer=True),
+    "prompt_tokens": Column("", high=MOST, integer=True),
+    "completion_tokens": Column("", high=MOST, integer=True),
     "latency": Column("seconds"),
     "energy": Column("joules"),
     "propensity": Column("", high=1.0, above=True),
@@ -112,7 +113,8 @@ def split_long(
     first = check_queries(first, where)
     wanted = long.select("query_id").join(first, on="query_id", how="left", maintain_order="left")
     for name in names.values():
-        differs = wanted[name].ne_missing(long[name].cast(wanted[name].dtype))
+        given = _signal(long, name, where) if name.startswith(SIGNAL) else long[name].cast(wanted[name].dtype)
+        differs = wanted[name].ne_missing(given)
         if differs.any():
             row = int(differs.arg_max() or 0)
             raise LogError(
