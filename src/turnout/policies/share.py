@@ -17,9 +17,10 @@ __all__ = ["Share"]
 class Share(Policy):
     """The strong expert where its quality exceeds the best other's by more than `threshold_`, else the best other.
 
-    `strong_share` of the log's requests go to the strong one; `strong` is its column, None takes the dearest on the
-    log. RouteLLM's rule (arXiv:2406.18665) for any number of experts. Limits: equal advantages cannot be split, so the
-    share reached is the wanted one or below it; cost enters only through the choice of the strong expert.
+    `strong_share` of the log's requests, to the nearest whole one, go to the strong one; `strong` is its column, None
+    takes the dearest on the log. RouteLLM's rule (arXiv:2406.18665) for any number of experts. Limits: equal advantages
+    cannot be split, so the share reached may lie below the wanted one; cost enters only through the choice of the
+    strong expert.
 
     >>> quality_NE, cost_NE = np.array([[0.5, 0.9], [0.5, 0.6], [0.5, 0.4]]), np.array([[0.0, 1.0]] * 3)
     >>> Share(1 / 3).fit(quality_NE, cost_NE).choose(quality_NE, cost_NE).tolist()
