@@ -342,3 +342,31 @@ def test_a_full_disk_drops_and_recovers(tmp_path: Path) -> None:
 def test_the_store_imports_no_data_frames() -> None:
     code = "import sys, turnout.store.traces; assert not {'polars', 'sklearn', 'scipy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("tokens", [10**19, -(10**30)])
+def test_a_count_that_sqlite_cannot_hold_costs_the_count_and_not_the_writer(store: TraceStore, tokens: int) -> None:
+    store.put(make_trace("tr_a", usage=Usage(tokens, 20)))
+    store.put(make_trace("tr_b"))
+    assert [trace.usage for trace in store.rows()] == [Usage(None, 20), Usage(10, 20)]
+    assert store.dropped == 0
+
+
+def test_a_lone_surrogate_in_a_label_does_not_stop_the_writer(store: TraceStore) -> None:
+    store.put(make_trace("tr_a"))
+    store.feedback("tr_a", 1.0, "\ud800")
+    assert store.get("tr_a").label == "?"
+
+
+def test_a_job_with_values_that_cannot_be_used_tells_its_caller_and_the_writer_goes_on(store: TraceStore) -> None:
+    store.put(make_trace("tr_a"))
+    with pytest.raises(UnicodeEncodeError):
+        store.feedback("\ud800", 1.0)
+    assert len(store) == 1
+
+
+def test_no_limit_on_the_size_is_infinity(tmp_path: Path) -> None:
+    with TraceStore(tmp_path / "traces.sqlite", max_days=float("inf"), max_mb=float("inf")) as store:
+        store.put(make_trace("tr_a", time_s=1.0))
+        assert store.prune() == 0
+        assert len(store) == 1

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from turnout.types import CallRecord, Decision, Plan, Trace, Usage
 
 SHORT = 64
+MOST = (1 << 63) - 1  # of an integer in SQLite
 COLUMNS = (
     "id",
     "time",
@@ -57,28 +58,28 @@ def encode(trace: Trace, *, keep_text: bool) -> tuple[Any, ...]:
     return (
         trace.id,
         float(trace.time),
-        _text(trace.requested),
+        text(trace.requested),
         trace.expert,
         decision.reason if decision else None,
         trace.status,
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        usage.cached_tokens,
+        _count(usage.prompt_tokens),
+        _count(usage.completion_tokens),
+        _count(usage.cached_tokens),
         trace.cost,
         _finite(decision.estimate("cost")) if decision else None,
         _finite(decision.estimate("quality")) if decision else None,
         float(decision.propensity) if decision else None,
         trace.latency_s,
         trace.first_byte_s,
-        _text(trace.session),
+        text(trace.session),
         _json(_decision(decision)) if decision else None,
         pack_signals(decision.signals) if decision else None,
         _json([[c.expert, c.status, c.first_byte_s, c.total_s, c.error] for c in trace.calls]),
         _json(dict(trace.versions)) if trace.versions else None,
-        _text(trace.prompt) if keep_text else None,
-        _text(trace.response) if keep_text else None,
+        text(trace.prompt) if keep_text else None,
+        text(trace.response) if keep_text else None,
         trace.score,
-        trace.label,
+        text(trace.label),
     )
 
 
@@ -182,9 +183,14 @@ def _finite(value: float | None) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-def _text(value: str | None) -> str | None:
+def text(value: str | None) -> str | None:
     """Text that SQLite can hold: lone surrogates, which a JSON body may carry, become question marks."""
     return value if value is None or value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+
+
+def _count(value: int | None) -> int | None:
+    """A number of tokens, or None for what no expert can mean and SQLite cannot hold."""
+    return value if value is not None and -MOST <= value <= MOST else None
 
 
 def _json(value: Any) -> bytes:

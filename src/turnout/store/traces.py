@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import sqlite3
 import threading
@@ -105,7 +106,7 @@ class TraceStore:
 
         def update(connection: sqlite3.Connection) -> int:
             changed = connection.execute(
-                "UPDATE traces SET score = ?, label = ? WHERE id = ?", (float(score), label, trace_id)
+                "UPDATE traces SET score = ?, label = ? WHERE id = ?", (float(score), row_format.text(label), trace_id)
             )
             return changed.rowcount
 
@@ -159,7 +160,7 @@ class TraceStore:
         """Delete what is older or more than allowed, oldest first, and shrink the file; the number of rows deleted."""
         days = self.max_days if max_days is None else max_days
         size = self.max_mb if max_mb is None else max_mb
-        return int(self._submit(lambda connection: prune(connection, self.clock() - days * DAY_S, int(size * 1e6))))
+        return int(self._submit(lambda connection: prune(connection, self.clock() - days * DAY_S, size * 1e6)))
 
     def export(self, path: Path | str, *, since: float | None = None) -> OutcomeLog:
         """Write the traces that have a score as an outcome log (a folder) and return it. Raises LogError."""
@@ -250,6 +251,8 @@ class TraceStore:
         except (sqlite3.Error, OSError, StateError) as error:
             problem = RequestError(f"cannot write {self.path}: {error}", status=503, type="server_error")
             job.result.set_exception(problem)
+        except (ArithmeticError, TypeError, ValueError) as error:  # the caller's values, not the writer's trouble
+            job.result.set_exception(error)
         else:
             job.result.set_result(value)
 
@@ -261,7 +264,7 @@ class TraceStore:
     def _prune_some(self, connection: sqlite3.Connection) -> None:
         self._unpruned = 0
         try:
-            prune(connection, self.clock() - self.max_days * DAY_S, int(self.max_mb * 1e6), at_most=PRUNE_AT_MOST)
+            prune(connection, self.clock() - self.max_days * DAY_S, self.max_mb * 1e6, at_most=PRUNE_AT_MOST)
         except sqlite3.Error as error:
             log.warning("cannot prune %s: %s", self.path, error)
 
@@ -317,14 +320,14 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def prune(connection: sqlite3.Connection, before: float, max_bytes: int, *, at_most: int = -1) -> int:
+def prune(connection: sqlite3.Connection, before: float, max_bytes: float, *, at_most: int = -1) -> int:
     """Delete rows from before a time (seconds since the epoch) and, oldest first, what exceeds `max_bytes`."""
     doomed = "DELETE FROM traces WHERE number IN (SELECT number FROM traces {} ORDER BY number LIMIT ?)"
     with _transaction(connection):
         deleted = connection.execute(doomed.format("WHERE time < ?"), (before, at_most)).rowcount
         used, rows = _used_bytes(connection), int(connection.execute("SELECT count(*) FROM traces").fetchone()[0])
         if used > max_bytes and rows:
-            excess = min(rows, -(-(used - max_bytes) * rows // used) + rows // 100)
+            excess = min(rows, math.ceil((used - max_bytes) * rows / used) + rows // 100)
             limit = excess if at_most < 0 else min(excess, at_most)
             deleted += connection.execute(doomed.format(""), (limit,)).rowcount
     connection.executescript("PRAGMA incremental_vacuum")  # execute() would step it once and free one page
