@@ -116,3 +116,14 @@ def test_is_finished() -> None:
     assert is_finished(event({"choices": [{"finish_reason": "length"}]}))
     assert not is_finished(event({"choices": [{"finish_reason": None}]}))
     assert not is_finished(b"")
+
+
+def test_counts_that_no_answer_can_have_are_not_reported() -> None:
+    assert usage_of_json(b'{"usage":{"prompt_tokens":-5,"completion_tokens":3}}') == Usage(None, 3)
+    assert usage_of_json(b'{"usage":{"prompt_tokens":7,"completion_tokens":100000000000000000000}}') == Usage(7)
+
+
+def test_an_event_that_is_nested_too_deeply_passes_as_it_came() -> None:
+    deep = b'data: {"choices":[],"usage":{"prompt_tokens":1},"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}\n\n"
+    assert UsageFilter().feed(deep) == deep
+    assert usage_of_events(deep) == Usage()

@@ -13,6 +13,7 @@ import msgspec
 from turnout.types import Usage
 
 MAX_EVENT = 1 << 20  # a longer event is passed on in pieces, so that no upstream can fill the memory
+MOST_TOKENS = 1 << 40  # far above any context
 _BLANK = re.compile(rb"\n\r?\n")
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 _DATA = re.compile(rb"^data:[ ]?(.*?)\r?$", re.MULTILINE)
@@ -48,7 +49,7 @@ def usage_of_json(body: bytes) -> Usage:
         return Usage()
     counts = event.usage
     cached = counts.prompt_tokens_details.cached_tokens if counts.prompt_tokens_details else None
-    return Usage(counts.prompt_tokens, counts.completion_tokens, cached)
+    return Usage(_count(counts.prompt_tokens), _count(counts.completion_tokens), _count(cached))
 
 
 def usage_of_events(tail: bytes) -> Usage:
@@ -144,5 +145,10 @@ def _last_end(data: bytes, seen: int) -> int:
 def _event(data: bytes) -> _Event | None:
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def _count(tokens: int | None) -> int | None:
+    """What no answer can have consumed counts as not reported: it would make money, or more than the world has."""
+    return tokens if tokens is not None and 0 <= tokens <= MOST_TOKENS else None
