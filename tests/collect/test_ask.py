@@ -100,3 +100,12 @@ def test_confidence_from_alternatives() -> None:
 def test_log_probabilities_are_read_from_a_completion() -> None:
     document = {"choices": [{"message": {"content": "x"}, "logprobs": {"content": [{"logprob": -0.25}]}}]}
     assert read(json.dumps(document).encode())[2] == {"logprob_mean": -0.25, "logprob_min": -0.25}
+
+
+@pytest.mark.parametrize(
+    "content", [["x"], 5, [{"logprob": -1, "top_logprobs": 5}], [{"logprob": -1, "top_logprobs": [{"a": 1}, {"b": 2}]}]]
+)
+def test_garbage_for_log_probabilities_is_a_failure_of_the_expert(content: object) -> None:
+    document = {"choices": [{"message": {"content": "4"}, "logprobs": {"content": content}}]}
+    with pytest.raises(ExpertError, match="garbage for log-probabilities"):
+        read(json.dumps(document).encode(), "a")

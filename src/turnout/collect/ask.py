@@ -155,7 +155,11 @@ def read(data: bytes, expert: str = "") -> tuple[str, str | None, dict[str, floa
         raise ExpertError(f"{expert} answered without choices", expert=expert)
     first = choices[0]
     content = (first.logprobs or {}).get("content")
-    return first.message.content or "", first.finish_reason, confidence(content) if content else None
+    try:
+        signals = confidence(content) if content else None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ExpertError(f"{expert} answered garbage for log-probabilities", expert=expert) from error
+    return first.message.content or "", first.finish_reason, signals
 
 
 def confidence(tokens: Sequence[Mapping[str, Any]]) -> dict[str, float]:
