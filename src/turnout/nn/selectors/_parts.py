@@ -95,7 +95,13 @@ def own_generator(context: RoutingContext, who: str) -> torch.Generator | None:
     return context.generator
 
 
+def uniform(like_TE: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Numbers in [0, 1) in the shape of the argument; without a generator also where a graph's shapes are symbols."""
+    if generator is None:
+        return torch.rand_like(like_TE)
+    return torch.rand(like_TE.shape, generator=generator, device=like_TE.device)
+
+
 def gumbel(like_TE: Tensor, generator: torch.Generator | None) -> Tensor:
     """Standard Gumbel noise in the shape of its argument."""
-    uniform = torch.rand(like_TE.shape, generator=generator, device=like_TE.device)
-    return -(-uniform.clamp(1e-20, 1 - 1e-7).log()).log()
+    return -(-uniform(like_TE, generator).clamp(1e-20, 1 - 1e-7).log()).log()

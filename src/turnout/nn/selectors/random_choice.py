@@ -10,7 +10,7 @@ from torch import Tensor
 from turnout.base import Number, OneOf
 from turnout.nn.base import Selector
 from turnout.nn.plan import Plan, RoutingContext
-from turnout.nn.selectors._parts import best, check_k, groups_of, own_generator, refuse_bias
+from turnout.nn.selectors._parts import best, check_k, groups_of, own_generator, refuse_bias, uniform
 
 __all__ = ["RandomChoice"]
 
@@ -63,6 +63,6 @@ class RandomChoice(Selector):
         generator = own_generator(context, "RandomChoice")
         tokens, experts = logits_TE.shape
         if unit == "token":
-            return torch.rand(tokens, experts, generator=generator, device=logits_TE.device)
+            return uniform(logits_TE, generator)
         group_T, groups = groups_of(tokens, context, logits_TE.device, by_sequence=unit == "sequence")
         return torch.rand(groups + 1, experts, generator=generator, device=logits_TE.device)[group_T]

@@ -74,7 +74,8 @@ class TopK(Selector):
             by_TE = by_TE + bias_E
         if noisy:
             generator = own_generator(context, "TopK")
-            by_TE = by_TE + self.noise * torch.randn(by_TE.shape, generator=generator, device=by_TE.device)
+            drawn_TE = torch.randn_like(by_TE) if generator is None else by_TE.new_empty(by_TE.shape)
+            by_TE = by_TE + self.noise * (drawn_TE if generator is None else drawn_TE.normal_(generator=generator))
         # a silenced expert must not come back by its bias
         by_TE = by_TE.masked_fill(logits_TE == float("-inf"), float("-inf"))
         return by_TE if self.top_groups is None else self._eligible(by_TE)
