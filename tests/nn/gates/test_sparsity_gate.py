@@ -52,3 +52,9 @@ def test_a_pool_without_a_first_projection_is_named() -> None:
 
     with pytest.raises(RoutingError, match="Nothing has neither"):
         SparsityGate(Nothing())
+
+
+def test_weights_made_in_inference_mode_serve_too() -> None:
+    with torch.inference_mode():
+        gate = SparsityGate(FFN(4, 8, 16, activation="relu", gated=False))
+        assert gate(torch.randn(3, 8))[0].shape == (3, 4)

@@ -53,7 +53,8 @@ class SparsityGate(Gate):
 
     def _moments(self) -> tuple[Tensor, Tensor]:
         weight_EHD = encoder(self._pool[0], "SparsityGate")
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        # weights made in inference mode have no version to tell by whether they changed
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or weight_EHD.is_inference():
             return _moments_of(weight_EHD)
         mark = (weight_EHD.data_ptr(), weight_EHD._version)
         if self._kept is None or self._kept[0] != mark:
