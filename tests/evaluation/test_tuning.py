@@ -162,6 +162,12 @@ def test_goals_in_dollars_need_costs(make_log: Callable[..., OutcomeLog]) -> Non
         tune(make_log(100, priced=False), Goal(floor="best"), methods=("constant",))
 
 
+@pytest.mark.parametrize("folds", [{"outer": 1}, {"outer": -2}, {"inner": 1}])
+def test_too_few_folds_are_refused(make_log: Callable[..., OutcomeLog], folds: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="at least 2"):
+        tune(make_log(100), methods=("constant",), **folds)
+
+
 class Slow(Estimator):
     """Takes a minute on the scripted clock."""
 

@@ -141,9 +141,12 @@ def tune(
 
     `outer=0` leaves the valuation out. `seconds` bounds the whole: methods whose next fit would end too late drop
     out, and a slow machine may then choose another method. Without it the same log makes the same router.
-    Raises ConfigError for a goal in dollars on a log without costs, LogError where nothing can be fitted.
+    Raises ConfigError for a goal in dollars on a log without costs and for too few folds, LogError where nothing can
+    be fitted.
     """
     goal, start = goal or Goal(), clock()
+    if outer < 0 or outer == 1 or inner < 2:
+        raise ConfigError(f"outer folds must be 0 or at least 2, and inner ones at least 2; got {outer} and {inner}")
     if goal != Goal() and not log.has("cost") and not stated_prices(arms):
         raise ConfigError(f"{goal.words} needs costs; give prices, or a log with `cost` or token counts")
     table = Table.of(log)
