@@ -102,6 +102,7 @@ EC_DLM = System(
     deviations=(
         "16 experts and k of 1 to 3, where the authors have 512 experts, k of 8 to 32 and two shared experts beside.",
         "Experts choose among the batch; in the authors' code by default among each sequence.",
+        "A chosen token's weight is its softmax over all experts; the authors' default is one over its chosen experts.",
         "Loss after equal steps; the authors' time to a given loss depends on their kernels.",
         "One mask ratio per batch in training, so that capacity follows it.",
         "A few hundred steps, in which a masked model barely gets past the frequencies of characters.",
