@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from turnout.nn import testing
-from turnout.nn._contract._common import counted_once
+from turnout.nn._contract._common import counted_once, differing, kept
 
 __all__ = [
     "evaluation_changes_nothing",
@@ -56,7 +56,7 @@ def padding_does_not_count(make: Make) -> None:
     mask_T = torch.arange(12) % 4 != 3
     known = testing.context(12, mask_T=mask_T)
     x_TD, logits_TE = (tensor.detach() for tensor in _inputs())
-    losses, buffers = [], []
+    losses, remembered = [], []
     for filling in (0.0, 9.0):
         torch.manual_seed(0)
         made = make()
@@ -68,9 +68,9 @@ def padding_does_not_count(make: Make) -> None:
         )
         torch.manual_seed(1)
         losses.append(made(routing))
-        buffers.append([buffer.clone() for buffer in made.buffers()])
-    for one, other in zip(*buffers, strict=True):
-        assert torch.equal(one, other), "padding is counted"
+        remembered.append(kept(made))
+    found = differing(*remembered)
+    assert not found, f"padding is counted in {found}"
     if losses[0] is not None:
         assert torch.allclose(losses[0], losses[1], rtol=1e-4, atol=1e-6), f"padding changes the loss: {losses}"
 
@@ -85,17 +85,17 @@ def it_scales_with_its_coefficient(make: Make) -> None:
 
 
 def evaluation_changes_nothing(make: Make) -> None:
-    """A pass in evaluation leaves every buffer and moves nothing."""
+    """A pass in evaluation leaves every buffer and count, and moves nothing."""
     made = make().eval()
-    before = [buffer.clone() for buffer in made.buffers()]
+    before = kept(made)
     testing.exercise(made)
     assert not made.after_step(), "after_step moves after an evaluation"
-    for one, other in zip(before, made.buffers(), strict=True):
-        assert torch.equal(one, other), "evaluation changes a buffer"
+    found = differing(before, kept(made))
+    assert not found, f"evaluation changes {found}"
 
 
 def recomputation_counts_once(make: Make) -> None:
-    """Activation checkpointing leaves buffers as a plain pass does, in both modes."""
+    """Activation checkpointing leaves buffers and counts as a plain pass does, in both modes."""
 
     def call(made: Any, x_TD: Tensor) -> Tensor | None:
         torch.manual_seed(3)

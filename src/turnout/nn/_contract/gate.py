@@ -98,5 +98,5 @@ def nan_is_refused(make: Make) -> None:
 
 
 def recomputation_counts_once(make: Make) -> None:
-    """Activation checkpointing leaves buffers as a plain pass does, in both modes."""
+    """Activation checkpointing leaves buffers and counts as a plain pass does, in both modes."""
     counted_once(make, lambda made, x_TD: made(x_TD, testing.context(12))[0])

@@ -140,5 +140,5 @@ def more_experts_than_there_are_is_refused(make: Make) -> None:
 
 
 def recomputation_counts_once(make: Make) -> None:
-    """Activation checkpointing leaves buffers as a plain pass does, in both modes."""
+    """Activation checkpointing leaves buffers and counts as a plain pass does, in both modes."""
     counted_once(make, lambda made, x_TD: made(x_TD[:, :EXPERTS], testing.context(12)).weights_TK)
