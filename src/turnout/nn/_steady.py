@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 
 class Steady(nn.Module):
@@ -40,6 +40,19 @@ def tallied(total: Tensor, more: Tensor) -> Tensor:
     return more.clone() if total.is_meta else more + total.to(more.device)
 
 
-def emptied(total: Tensor, like: Tensor) -> Tensor:
-    """A count of 0 in the shape of `total`, on the device of `like`."""
-    return torch.zeros_like(total, device=like.device)
+def drained(total: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """What all processes have counted since the last optimizer step, and the 0 to go on from; on the device of `like`.
+
+    `after_step` is called by every process, as each waits for the others here.
+    """
+    none = torch.zeros_like(total, device=like.device)
+    return over_replicas(tallied(total, none)), none
+
+
+def over_replicas(value: Tensor) -> Tensor:
+    """The sum over all processes, without a gradient; the value itself where there is one process."""
+    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
+        return value
+    total = value.detach().clone()
+    distributed.all_reduce(total)
+    return total

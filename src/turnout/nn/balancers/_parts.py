@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from turnout.errors import RoutingError
 from turnout.nn.base import Routing
@@ -28,20 +28,6 @@ def probabilities(routing: Routing) -> Tensor:
     """Scores of tokens that are no padding, each row divided by its sum: [T', E]."""
     scores_TE = real(routing.plan.scores_TE, routing)
     return scores_TE / scores_TE.sum(-1, keepdim=True).clamp_min(1e-9)
-
-
-def replicas() -> int:
-    """How many processes train together; 1 without torch.distributed."""
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
-
-
-def over_replicas(value: Tensor) -> Tensor:
-    """The sum over all processes, without a gradient; the value itself where there is one process."""
-    if replicas() == 1:
-        return value
-    total = value.detach().clone()
-    distributed.all_reduce(total)
-    return total
 
 
 def sequences(routing: Routing, who: str) -> tuple[Tensor, int]:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from turnout.base import Number, OneOf
 from turnout.nn._entropy import tsallis
-from turnout.nn._steady import Steady, emptied, tallied
-from turnout.nn.balancers._parts import mean, over_replicas, probabilities
+from turnout.nn._steady import Steady, drained, tallied
+from turnout.nn.balancers._parts import mean, probabilities
 from turnout.nn.base import Balancer, Routing, recomputing
 
 __all__ = ["EntropyLoss"]
@@ -74,9 +74,7 @@ class EntropyLoss(Steady, Balancer):
         """Move the average entropy, and turn where it is low enough; False where nothing was gathered."""
         if self.until is None:
             return False
-        none = emptied(self.sums, self.level)
-        entropy, tokens = over_replicas(tallied(self.sums, none))
-        self.sums = none
+        (entropy, tokens), self.sums = drained(self.sums, self.level)
         if not bool(tokens):
             return False
         self.level.mul_(self.momentum).add_((1 - self.momentum) * entropy / tokens)

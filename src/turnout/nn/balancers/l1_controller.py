@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from turnout.base import Number
-from turnout.nn._steady import Steady, emptied, tallied
-from turnout.nn.balancers._parts import over_replicas, real
+from turnout.nn._steady import Steady, drained, tallied
+from turnout.nn.balancers._parts import real
 from turnout.nn.base import Balancer, Routing, recomputing
 
 __all__ = ["L1Controller"]
@@ -57,9 +57,8 @@ class L1Controller(Steady, Balancer):
     @torch.no_grad()
     def after_step(self) -> bool:
         """One step of λ; False where no token was counted."""
-        none = emptied(self.fired, self.strength)
-        rows, tokens = over_replicas(tallied(self.fired, none)).tolist()
-        self.fired = none
+        total, self.fired = drained(self.fired, self.strength)
+        rows, tokens = total.tolist()
         if not tokens:
             return False
         if rows != self.k * tokens:

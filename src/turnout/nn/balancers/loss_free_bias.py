@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from turnout.base import Number
-from turnout.nn._steady import Steady, emptied, tallied
-from turnout.nn.balancers._parts import over_replicas
+from turnout.nn._steady import Steady, drained, tallied
 from turnout.nn.base import Balancer, Routing, recomputing
 
 __all__ = ["LossFreeBias"]
@@ -51,9 +50,8 @@ class LossFreeBias(Steady, Balancer):
     @torch.no_grad()
     def after_step(self) -> bool:
         """One step from the counts gathered since the last; False where no token was counted."""
-        none_E = emptied(self.counts_E, self.bias)
-        counts_E = over_replicas(tallied(self.counts_E, none_E)).float()
-        self.counts_E = none_E
+        total_E, self.counts_E = drained(self.counts_E, self.bias)
+        counts_E = total_E.float()
         if not bool(counts_E.any()):
             return False
         self.bias_E.add_(self.rate * (counts_E.mean() - counts_E).sign())

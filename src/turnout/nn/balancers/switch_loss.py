@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from turnout.base import Number, OneOf
-from turnout.nn._steady import tallied
-from turnout.nn.balancers._parts import mean, over_replicas, probabilities, real, sequences
+from turnout.nn._steady import over_replicas, tallied
+from turnout.nn.balancers._parts import mean, probabilities, real, sequences
 from turnout.nn.base import Balancer, Routing, recomputing
 
 __all__ = ["SwitchLoss"]

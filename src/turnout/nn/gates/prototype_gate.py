@@ -6,11 +6,11 @@ import math
 from typing import ClassVar
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from turnout.base import Number, OneOf
-from turnout.nn._steady import Steady, emptied, tallied
+from turnout.nn._steady import Steady, drained, tallied
 from turnout.nn.base import Gate, recomputing
 from turnout.nn.plan import RoutingContext
 
@@ -102,7 +102,7 @@ class PrototypeGate(Steady, Gate):
         if context.mask_T is not None:
             unit_TD, cosine_TE = unit_TD[context.mask_T], cosine_TE[context.mask_T]
         nearest_T = cosine_TE.argmax(-1)
-        none_ED = emptied(self.sums_ED, unit_TD)
+        none_ED = torch.zeros_like(self.sums_ED, device=unit_TD.device)
         self.sums_ED = tallied(self.sums_ED, none_ED.index_add(0, nearest_T, unit_TD))
         self.counts_E = tallied(self.counts_E, nearest_T.bincount(minlength=self.experts))
 
@@ -111,12 +111,8 @@ class PrototypeGate(Steady, Gate):
         """One k-means step from the tokens gathered since the last; False where there were none."""
         if self.update != "ema":
             return False
-        none_ED, none_E = emptied(self.sums_ED, self.prototypes), emptied(self.counts_E, self.prototypes)
-        sums_ED, counts_E = tallied(self.sums_ED, none_ED), tallied(self.counts_E, none_E)
-        self.sums_ED, self.counts_E = none_ED, none_E
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(sums_ED)
-            distributed.all_reduce(counts_E)
+        sums_ED, self.sums_ED = drained(self.sums_ED, self.prototypes)
+        counts_E, self.counts_E = drained(self.counts_E, self.prototypes)
         mean_ED = F.normalize(sums_ED / counts_E.clamp_min(1)[:, None], dim=-1)
         blended_ED = F.normalize(self.momentum * self.prototypes + (1 - self.momentum) * mean_ED, dim=-1)
         self.prototypes.copy_(torch.where(counts_E[:, None] > 0, blended_ED, self.prototypes))

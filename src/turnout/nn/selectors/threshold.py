@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from turnout.base import Number, OneOf
 from turnout.errors import ParameterError
-from turnout.nn._steady import Steady, emptied, tallied
+from turnout.nn._steady import Steady, drained, tallied
 from turnout.nn.base import Selector, recomputing
 from turnout.nn.plan import Plan, RoutingContext
 from turnout.nn.selectors._parts import SCORES, check_k, normalized, scores_of
@@ -104,12 +104,7 @@ class Threshold(Steady, Selector):
     @torch.no_grad()
     def after_step(self) -> bool:
         """Move `level` towards the mean quantile since the last step; False where there was none."""
-        none = emptied(self.seen, self.level)
-        seen = tallied(self.seen, none)
-        self.seen = none
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(seen)
-        total, passes = seen
+        (total, passes), self.seen = drained(self.seen, self.level)
         if self.k is None or not bool(passes):
             return False
         fresh = bool(torch.isnan(self.level))
