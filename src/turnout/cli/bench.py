@@ -119,18 +119,17 @@ def _methods(estimators: list[str] | None, encoder: str | None, wary: bool) -> l
 
     if not estimators:
         return [Fitted(encoder=encoder, wary=wary)]
+    made = [registry.create("estimator", name) for name in estimators]
     if not encoder:
-        return [Recipe(registry.create("estimator", name)) for name in estimators]
+        return [Recipe(estimator) for estimator in made]
     signals = {"sentence": registry.create("signal", "sentence", encoder=encoder)}
-    return [Recipe(_on_sentences(name), signals=signals) for name in estimators]
+    return [Recipe(_on_sentences(estimator), signals=signals) for estimator in made]
 
 
-def _on_sentences(name: str) -> Estimator:
-    """An estimator that reads `sentence` where its defaults read `embedding`. Raises ConfigError where they do not."""
-    from turnout import registry
+def _on_sentences(made: Estimator) -> Estimator:
+    """The estimator that reads `sentence` where this one reads `embedding`. Raises ConfigError where it does not."""
     from turnout.errors import ConfigError
 
-    made: Estimator = registry.create("estimator", name)
     changes: dict[str, Any] = {}
     for key, value in made.params().items():
         if value == "embedding":
@@ -138,5 +137,5 @@ def _on_sentences(name: str) -> Estimator:
         elif isinstance(value, tuple) and "embedding" in value:
             changes[key] = tuple("sentence" if part == "embedding" else part for part in value)
     if not changes:
-        raise ConfigError(f"estimator {name!r} names no signal `embedding`, in whose place an encoder could be read")
+        raise ConfigError(f"estimator {made.name!r} names no signal `embedding`, in whose place to read an encoder")
     return made.clone(**changes)

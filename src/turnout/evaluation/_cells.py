@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def span_text(interval: Interval, signed: bool = False) -> str:
     """`low to high`."""
     form = "+.3f" if signed else ".3f"
-    return f"{interval.low:{form}} to {interval.high:{form}}".replace("-", "−")
+    return f"{_minus(interval.low, form)} to {_minus(interval.high, form)}"
 
 
 def number(value: float | None) -> str:
@@ -27,11 +27,11 @@ def span_cell(interval: Interval | None, signed: bool = False) -> str:
     if interval is None:
         return "—"
     form = "+.3f" if signed else ".3f"
-    return f"{interval.mean:{form}}".replace("-", "−") + f"<small>{span_text(interval, signed)}</small>"
+    return f"{_minus(interval.mean, form)}<small>{span_text(interval, signed)}</small>"
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.4f}".replace("-", "−")
+def _minus(value: float, form: str) -> str:
+    return f"{value:{form}}".replace("-", "−")
 
 
 def track(interval: Interval | None, scale: float) -> str:
@@ -54,7 +54,7 @@ def bars_table(bars: Sequence[Bar]) -> str:
     rows = "".join(
         f'<tr><td class="claim">{escape(bar.claim)}</td><td class="{"pass" if bar.passed else "miss"}">'
         f"{'pass' if bar.passed else 'miss'}</td><td>{escape(bar.wanted)}</td><td>{span_cell(bar.measured)}</td>"
-        f'<td>{_signed(bar.gap)}</td><td class="claim">{escape(bar.note)}</td></tr>'
+        f'<td>{_minus(bar.gap, "+.4f")}</td><td class="claim">{escape(bar.note)}</td></tr>'
         for bar in bars
     )
     heads = "".join(f'<th scope="col">{text}</th>' for text in ("bar", "", "wanted", "measured", "gap", ""))
