@@ -250,26 +250,28 @@ def test_every_way_of_combining_gives_the_same(kind: str, tmp_path: Path) -> Non
     torch.testing.assert_close(*found)
 
 
-def test_merge_refuses_a_weight_that_another_module_uses_and_changes_nothing() -> None:
+def tied(targets: str) -> Small:
+    """With adapters, and a head that is the embedding."""
     torch.manual_seed(0)
     model = Small()
     model.head.weight = model.embed.weight
-    attach(model, r"down|head", Pool(experts=3, options={"experts": {"rank": 2}}))
+    attach(model, targets, Pool(experts=3, options={"experts": {"rank": 2}}))
     shake(model)
-    down, tied = adapted(model)["block.down"].weight.clone(), model.embed.weight.clone()
+    return model
+
+
+def test_merge_refuses_a_weight_that_another_module_uses_and_changes_nothing() -> None:
+    model = tied(r"down|head")
+    down, embed = adapted(model)["block.down"].weight.clone(), model.embed.weight.clone()
     with pytest.raises(RoutingError, match="the weight of 'head' is that of 'embed' too"):
         merge(model, 1)
     assert sorted(adapted(model)) == ["block.down", "head"]
     assert torch.equal(adapted(model)["block.down"].weight, down)
-    assert torch.equal(model.embed.weight, tied)
+    assert torch.equal(model.embed.weight, embed)
 
 
 def test_merge_of_tied_layers_beside_others_goes_on() -> None:
-    torch.manual_seed(0)
-    model = Small()
-    model.head.weight = model.embed.weight
-    attach(model, r"down", Pool(experts=3, options={"experts": {"rank": 2}}))
-    shake(model)
+    model = tied(r"down")
     with routing(model, expert=1):
         wanted = model(TEXT)
     merge(model, 1)
