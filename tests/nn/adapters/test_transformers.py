@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from turnout import models
-from turnout.nn import losses
 from turnout.nn.adapters import Pool, adapted, attach, attach_peft, load, merge, routing, save, save_peft
+from turnout.nn.hub import routed_trainer
 
 transformers = pytest.importorskip("transformers")
 POOL = Pool(experts=4, balancers=("switch_loss",), options={"experts": {"rank": 2}})
@@ -78,14 +78,6 @@ def test_the_trainer_trains_pools_with_balancing_losses_and_tasks(tmp_path: Path
     options = {"experts": {"rank": 2}, "gate": {"tasks": 2}, "selector": {"k": 2}}
     attach(model, "down_proj", Pool(4, gate="task_table_gate", balancers=("switch_loss",), options=options))
     rows = [{"input_ids": torch.arange(6) + n, "labels": torch.arange(6) + n, "task_ids": n % 2} for n in range(8)]
-    balanced: list[float] = []
-
-    class Balanced(transformers.Trainer):
-        def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            loss = super().compute_loss(model, inputs, **kwargs)
-            balanced.append(float(losses(model)["switch_loss"].detach()))
-            return loss + sum(losses(model).values())
-
     arguments = transformers.TrainingArguments(
         str(tmp_path / "out"),
         max_steps=6,
@@ -96,15 +88,16 @@ def test_the_trainer_trains_pools_with_balancing_losses_and_tasks(tmp_path: Path
         use_cpu=True,
         save_strategy="no",
         disable_tqdm=True,
-        logging_strategy="no",
+        logging_steps=1,
     )
     frozen = model.model.embed_tokens.weight.detach().clone()
-    Balanced(model, arguments, train_dataset=rows).train()
+    trainer = routed_trainer(transformers.Trainer)(model, arguments, train_dataset=rows)
+    trainer.train()
     layer = next(iter(adapted(model).values())).layer
     assert bool(layer.experts.lora_B.any())
     assert not torch.equal(layer.gate.table[0], layer.gate.table[1])
     assert torch.equal(model.model.embed_tokens.weight, frozen)
-    assert len(balanced) == 6
+    assert sum("switch_loss" in each for each in trainer.state.log_history) == 6
 
 
 @pytest.mark.e2e

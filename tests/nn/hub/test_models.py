@@ -128,3 +128,23 @@ def test_router_weights_are_found_before_and_after(tiny: Callable[..., Any]) -> 
     assert all(torch.equal(before[name], after[name]) for name in before)
     model.model.layers[0].mlp = OutputOnly(RoutedLayer(LinearGate(16, 2), TopK(1), FFN(2, 16, 4)))
     assert [tuple(weight.shape) for weight in linear_gates(model).values()] == [(2, 16), (6, 16)]
+
+
+def test_a_restored_model_saves_under_the_names_it_had(
+    architecture: str, tiny: Callable[..., Any], tmp_path: Path
+) -> None:
+    from safetensors import safe_open
+
+    model = tiny(architecture)
+    model.save_pretrained(tmp_path / "before")
+    replace_moe(model)
+    model.save_pretrained(tmp_path / "meanwhile")
+    restore_moe(model)
+    model.save_pretrained(tmp_path / "after")
+
+    def names(folder: str) -> list[str]:
+        with safe_open(tmp_path / folder / "model.safetensors", framework="pt") as file:
+            return sorted(file.keys())
+
+    assert names("after") == names("before")
+    assert "model.layers.0.mlp.layer.experts.gate_up_proj" in names("meanwhile")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,14 +25,15 @@ class Pass:
 
     A tensor of B values counts for whole sequences, one of T values for tokens. `expert` sends every token to one
     expert with weight 1 (`opened`: with the gate's σ(v·x)), `weights` mixes experts by fixed weights [E], [B, E] or
-    [T, E]; with either the gate has no say. `add` [E], [B, E] or [T, E] is added to the gate's logits.
+    [T, E]; with either the gate has no say. `add` [E], [B, E] or [T, E] is added to the gate's logits. `step` None is
+    that of the layer's own context, which a `routed_trainer` sets.
     """
 
     task: Tensor | None = None
     sequence: Tensor | None = None
     mask: Tensor | None = None
     token: Tensor | None = None
-    step: int = 0
+    step: int | None = None
     generator: torch.Generator | None = None
     expert: Tensor | None = None
     opened: bool = False
@@ -88,6 +89,9 @@ class AdaptedLinear(OutputOnly):
     True
     """
 
+    # a weight that an embedding holds too is written once: transformers looks here for names it may leave out
+    _tied_weights_keys: ClassVar = {"base_layer.weight": "base_layer.weight"}
+
     def __init__(
         self, base_layer: nn.Linear, layer: RoutedLayer, number: int = 0, session: Session | None = None
     ) -> None:
@@ -132,7 +136,7 @@ class AdaptedLinear(OutputOnly):
         hand = self._hand(passing, x, tokens)
         return RoutingContext(
             layer=self.number,
-            step=passing.step,
+            step=self.context.step if passing.step is None else passing.step,
             mask_T=_spread("mask", passing.mask, tokens, x.device),
             token_T=_spread("token", passing.token, tokens, x.device),
             sequence_T=_spread("sequence", passing.sequence, tokens, x.device),

@@ -21,6 +21,7 @@ from turnout.nn.selectors.top_k import TopK
 
 _ACTIVATIONS = {"SiLUActivation": "silu", "SiLU": "silu", "GELUActivation": "gelu", "GELU": "gelu", "ReLU": "relu"}
 _OUT = "taken_out"  # a tuple, since a bare module would be a submodule
+_RENAMED = "_weight_conversions"  # transformers' own: how names of a model become those of a checkpoint
 
 
 def find_moe(model: nn.Module) -> dict[str, nn.Module]:
@@ -56,7 +57,14 @@ def replace_moe(
         layer = _routed(block)
         layer.train(block.training)
         placed[name] = _place(model, name, change(layer, number) if change else layer, number)
+    _keep_names(model)
     return placed
+
+
+def _keep_names(model: nn.Module) -> None:
+    """Let our layers be saved under the names that a Trainer loads them by, not under Mixtral's old ones."""
+    setattr(model, _OUT, (getattr(model, _RENAMED, None),))
+    setattr(model, _RENAMED, [])
 
 
 def restore_moe(model: nn.Module) -> list[str]:
@@ -69,6 +77,10 @@ def restore_moe(model: nn.Module) -> list[str]:
     for name, block in found.items():
         (original,) = getattr(block, _OUT)
         _set(model, name, original.train(block.training))
+    if hasattr(model, _OUT):
+        (renamed,) = getattr(model, _OUT)
+        setattr(model, _RENAMED, renamed)
+        delattr(model, _OUT)
     return list(found)
 
 
