@@ -6,7 +6,8 @@
 
 `size` is the estimate in tokens that is known before the call (`Request.prompt_tokens`: bytes / 4). A retransformed
 log-regression is biased low, so a smearing ratio (Duan 1983, in its mean-preserving form) makes the predicted
-total equal the logged total.
+total equal the logged total. Where signals of the prompt are at hand, `Departures` tell how its answers' lengths (or
+its cost, where only costs are logged) differ from that.
 
 Shape letters: N queries, E experts.
 """
@@ -21,7 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from turnout.departures import Departures
 from turnout.errors import UnknownNameError
+from turnout.features import FeatureMap, Floats
 from turnout.types import BYTES_PER_TOKEN, Price
 
 Array = NDArray[np.float64]
@@ -44,8 +47,8 @@ class CostModel:
     >>> model.reprice("b", Price(0.5)).predict(np.array([1000.0])).round(6).tolist()
     [[0.0011, 0.0005]]
 
-    Limits: answer length is predicted from prompt length alone, never beyond the longest answer seen; an expert
-    without any token count is given the pool's line, a pool without any 200 tokens an answer.
+    Limits: answer length is predicted from prompt length and dense signals, never beyond the longest answer seen; an
+    expert without any token count is given the pool's line, a pool without any 200 tokens an answer.
     """
 
     experts: tuple[str, ...]
@@ -53,6 +56,7 @@ class CostModel:
     prompt: Array  # (E, 2): a, b
     answer: Array  # (E, 4): α, β, smearing ratio, longest answer
     line: Array  # (E, 2): dollars, dollars per token
+    departures: Departures
 
     @classmethod
     def fit(
@@ -97,7 +101,32 @@ class CostModel:
                     for e, price in enumerate(found)
                 ]
             ),
+            departures=Departures.none(len(found)),
         )
+
+    def informed(
+        self,
+        features: FeatureMap,
+        size_N: Array,
+        *,
+        cost_NE: Array | None = None,
+        prompt_NE: Array | None = None,
+        completion_NE: Array | None = None,
+    ) -> CostModel:
+        """The same model with what dense signals of the prompts tell beside their sizes; arguments as in `fit`."""
+        blank_NE = np.full((len(size_N), len(self.experts)), np.nan)
+        cost_NE, prompt_NE, completion_NE = (
+            blank_NE if given is None else np.asarray(given, dtype=np.float64)
+            for given in (cost_NE, prompt_NE, completion_NE)
+        )
+        size_N1 = np.asarray(size_N, dtype=np.float64)[:, None]
+        told_NE = self.prompt[:, 0] + self.prompt[:, 1] * size_N1
+        used_NE = np.where(np.isfinite(prompt_NE), prompt_NE, told_NE)
+        answers_NE = _infer_answers(self.prices, cost_NE, used_NE, completion_NE)
+        priced_E = np.array([price is not None for price in self.prices])
+        logged_NE = np.where(priced_E, answers_NE, cost_NE)
+        suggested_NE = np.where(priced_E, self._answers(size_N1, None), self.line[:, 0] + self.line[:, 1] * size_N1)
+        return replace(self, departures=Departures.learn(features, logged_NE, suggested_NE))
 
     def tokens(self, size_N: Array, max_tokens_N: Array | None = None) -> tuple[Array, Array]:
         """Predicted prompt and answer tokens, each (N, E); `max_tokens_N` (inf where unset) caps the answer."""
@@ -105,13 +134,17 @@ class CostModel:
         prompt_NE = self.prompt[:, 0] + self.prompt[:, 1] * size_N1
         return prompt_NE, self._answers(size_N1, max_tokens_N)
 
-    def predict(self, size_N: Array, max_tokens_N: Array | None = None) -> Array:
-        """Expected US dollars per request, shape (N, E)."""
+    def predict(self, size_N: Array, max_tokens_N: Array | None = None, features: FeatureMap | None = None) -> Array:
+        """Expected US dollars per request, shape (N, E); without `features`, by the prompt's size alone."""
         fixed_E, per_token_E, per_answer_E = self._rates
         size_N1 = np.asarray(size_N, dtype=np.float64)[:, None]
-        cost_NE = self._answers(size_N1, max_tokens_N)
+        factor_NE = self.departures.factors(features) if features is not None and self.departures.on else None
+        cost_NE = self._answers(size_N1, max_tokens_N, factor_NE)
         cost_NE *= per_answer_E
-        cost_NE += fixed_E + per_token_E * size_N1
+        asked_NE = fixed_E + per_token_E * size_N1
+        if factor_NE is not None and None in self.prices:
+            asked_NE = np.where(self._lined, asked_NE * factor_NE, asked_NE)
+        cost_NE += asked_NE
         return cost_NE
 
     def reprice(self, expert: str, price: Price) -> CostModel:
@@ -130,6 +163,7 @@ class CostModel:
             prompt=np.tile([0.0, 1.0], (len(experts), 1)),
             answer=np.tile(answer_4, (len(experts), 1)),
             line=np.zeros((len(experts), 2)),
+            departures=self.departures.typical(len(experts)),
         )
 
     def append(self, other: CostModel) -> CostModel:
@@ -140,6 +174,7 @@ class CostModel:
             prompt=np.concatenate([self.prompt, other.prompt]),
             answer=np.concatenate([self.answer, other.answer]),
             line=np.concatenate([self.line, other.line]),
+            departures=self.departures.append(other.departures),
         )
 
     def select(self, columns: Sequence[int]) -> CostModel:
@@ -151,6 +186,7 @@ class CostModel:
             prompt=self.prompt[take],
             answer=self.answer[take],
             line=self.line[take],
+            departures=self.departures.select(take),
         )
 
     def state(self) -> dict[str, Any]:
@@ -161,25 +197,32 @@ class CostModel:
             "prompt": self.prompt,
             "answer": self.answer,
             "line": self.line,
+            "departures": self.departures.state(),
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> CostModel:
-        """The inverse of `state`."""
+        """The inverse of `state`; a model saved before there were departures has none."""
+        departures = state.get("departures")
         return cls(
             experts=tuple(state["experts"]),
             prices=tuple(None if p is None else Price(*p) for p in state["prices"]),
             prompt=state["prompt"],
             answer=state["answer"],
             line=state["line"],
+            departures=Departures.none(len(state["experts"]))
+            if departures is None
+            else Departures.from_state(departures),
         )
 
-    def _answers(self, size_N1: Array, max_tokens_N: Array | None) -> Array:
+    def _answers(self, size_N1: Array, max_tokens_N: Array | None, factor_NE: Floats | None = None) -> Array:
         level_E, slope_E, longest_E = self._lengths
         answer_NE: Array = slope_E * np.log1p(size_N1)
         answer_NE += level_E
         np.expm1(answer_NE, out=answer_NE)
         np.maximum(answer_NE, 0.0, out=answer_NE)
+        if factor_NE is not None:
+            answer_NE *= factor_NE
         np.minimum(answer_NE, longest_E, out=answer_NE)
         return answer_NE if max_tokens_N is None else np.minimum(answer_NE, max_tokens_N[:, None])
 
@@ -207,6 +250,11 @@ class CostModel:
         rate_E2 = np.array([(p.input, p.output) if p else (0.0, 0.0) for p in self.prices]).reshape(-1, 2) / 1e6
         fixed_E = rate_E2[:, 0] * self.prompt[:, 0] + self.line[:, 0]
         return fixed_E, rate_E2[:, 0] * self.prompt[:, 1] + self.line[:, 1], np.ascontiguousarray(rate_E2[:, 1])
+
+    @cached_property
+    def _lined(self) -> NDArray[np.bool_]:
+        """Experts whose cost is a line in the prompt's size."""
+        return np.array([price is None for price in self.prices])
 
     def _column(self, expert: str) -> int:
         if expert not in self.experts:

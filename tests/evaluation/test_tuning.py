@@ -27,7 +27,8 @@ FAST = ("constant", "length", "ridge", "knn")
 def searched(log: OutcomeLog, names: tuple[str, ...], goal: Goal | None = None, **options: object) -> Search:
     wanted = ("embedding", "format", "length")
     evidence, _ = gather(log, wanted, {})
-    return Search(evidence, fit_costs(log, evidence, {}).predict(evidence.size_N), goal or Goal(), **options)  # type: ignore[arg-type]
+    cost_NE = fit_costs(log, evidence, {}).predict(evidence.size_N)
+    return Search(evidence, lambda signals: cost_NE, goal or Goal(), **options)  # type: ignore[arg-type]
 
 
 def entries(*names: str) -> list[Candidate]:

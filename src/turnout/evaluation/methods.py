@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout import registry
+from turnout.departures import sample
 from turnout.errors import LogError
 from turnout.evaluation import metrics
 from turnout.evaluation.protocol import Estimates
 from turnout.evaluation.tables import Table
-from turnout.features import Features, Floats, take
+from turnout.features import FeatureMap, Features, Floats, take
 from turnout.prices import CostModel, sizes
 from turnout.state import pack
 from turnout.stats import group_folds
@@ -90,7 +91,7 @@ class Recipe:
         fitted = self.estimator.clone().fit(train, side.score_NE, tasks=side.tasks)
         train_NE = _cross_fitted(self.estimator, train, side, self.folds, seed) if self.cross_fit else None
         test_NE = fitted.predict(test)[0]
-        cost_NE = _costs(log, table, train_I)
+        cost_NE = _costs(log, table, train_I, features)
         ties_NE = np.zeros_like(test_NE) if cost_NE is None else cost_NE[test_I]
         return Estimates(
             train_quality_NE=fitted.predict(train)[0] if train_NE is None else train_NE,
@@ -112,16 +113,16 @@ def _cross_fitted(estimator: Estimator, features: Mapping[str, Features], side: 
     return quality_NE
 
 
-def _costs(log: OutcomeLog, table: Table, train_I: Index) -> Floats | None:
+def _costs(log: OutcomeLog, table: Table, train_I: Index, features: FeatureMap) -> Floats | None:
     """Predicted US dollars per request for all queries, learned on the training side."""
     if table.cost_NE is None:
         return None
-    size_N = sizes(log.texts)
-    prompt_NE = log.matrix("prompt_tokens")[train_I] if log.has("prompt_tokens") else None
-    answer_NE = log.matrix("completion_tokens")[train_I] if log.has("completion_tokens") else None
-    cost_NE = np.asarray(table.cost_NE[train_I], dtype=np.float64)
-    model = CostModel.fit(log.experts, size_N[train_I], cost_NE=cost_NE, prompt_NE=prompt_NE, completion_NE=answer_NE)
-    return model.predict(size_N)
+    size_N, sampled_I = sizes(log.texts), train_I[sample(len(train_I))]
+    names = {"cost_NE": "cost", "prompt_NE": "prompt_tokens", "completion_NE": "completion_tokens"}
+    logged: dict[str, Any] = {key: log.matrix(name) for key, name in names.items() if log.has(name)}
+    model = CostModel.fit(log.experts, size_N[train_I], **{key: seen_NE[train_I] for key, seen_NE in logged.items()})
+    seen = {key: seen_NE[sampled_I] for key, seen_NE in logged.items()}
+    return model.informed(take(features, sampled_I), size_N[sampled_I], **seen).predict(size_N, features=features)
 
 
 @dataclass
@@ -141,31 +142,30 @@ class Fitted:
     def __call__(self, log: OutcomeLog, train_I: Index, test_I: Index, seed: int) -> Estimates:
         from turnout.estimators.familiar import Familiar
         from turnout.routers import Router
-        from turnout.routers.evidence import prompt_sizes
         from turnout.routers.fitting import default_estimator, sentence_signal
 
         train, test = log.select(train_I), log.select(test_I)
-        held: list[Floats] = []
+        held: list[tuple[Floats, Floats]] = []
         made = default_estimator(train, sentences=self.encoder is not None)
         options: dict[str, Any] = {"estimator": Familiar(made) if self.wary else made}
         if self.encoder is not None:
             options["signals"] = sentence_signal(train, self.encoder)
         options.update(self.options)
-        router = Router.fit(train, seed=seed, watch=lambda found: held.append(found.quality_NE), **options)
+        router = Router.fit(train, seed=seed, watch=lambda *told: held.append((told[0].quality_NE, told[1])), **options)
         if router.experts != log.experts:
             unknown = ", ".join(name for name in log.experts if name not in router.experts)
             raise LogError(
                 f"too few scores of {unknown}: in cross-validation, one training side holds none; leave it out"
             )
         quality_NE, _, cost_NE = router.predict(test)
-        if not held or len(held[0]) != len(train):
+        if not held or len(held[0][0]) != len(train):
             raise LogError("to be evaluated, every training query needs a score, and there must be several groups")
         priced = log.has("cost")
         return Estimates(
-            train_quality_NE=held[0],
+            train_quality_NE=held[0][0],
             test_quality_NE=quality_NE,
             choice_N=router.choose(test),
-            train_cost_NE=router.costs.predict(prompt_sizes(train)) if priced else None,
+            train_cost_NE=held[0][1] if priced else None,
             test_cost_NE=cost_NE if priced else None,
         )
 

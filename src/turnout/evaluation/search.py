@@ -80,7 +80,9 @@ class _Trial:
 
 
 class Search:
-    """A search on one log, or one side of it. `cost_NE` are predicted US dollars per request.
+    """A search on one log, or one side of it.
+
+    `cost_of` gives the predicted US dollars per request, (N, E), as a router that reads the named signals tells them.
 
     With `seconds`, methods whose next fit would end too late drop out; some method is fitted in any case.
     """
@@ -88,7 +90,7 @@ class Search:
     def __init__(
         self,
         evidence: Evidence,
-        cost_NE: Array,
+        cost_of: Callable[[Sequence[str]], Array],
         goal: Goal,
         *,
         folds: int = 3,
@@ -99,12 +101,13 @@ class Search:
         groups = len(np.unique(evidence.groups_N))
         if groups < 4:
             raise LogError(f"a search needs at least four queries that differ, got {groups}")
-        self._evidence, self._cost_NE, self._goal, self._seed = evidence, cost_NE, goal, seed
+        self._evidence, self._cost_of, self._goal, self._seed = evidence, cost_of, goal, seed
         self._fold_N = group_folds(evidence.groups_N, min(folds, groups), seed)
         self._clock, self._end = clock, np.inf if seconds is None else clock() + seconds
         self._refused: dict[str, str] = {}
         self._standings: dict[str, Standing] = {}
-        self._single = int(np.argmax(evidence.averages(np.ones(len(cost_NE), dtype=bool), cost_NE)[0]))
+        everybody_N = np.ones(len(self._fold_N), dtype=bool)
+        self._single = int(np.argmax(evidence.averages(everybody_N, evidence.cost_NE)[0]))
 
     def run(self, candidates: Sequence[Candidate]) -> Choice:
         """Rank all on a sample, the better half on one fold, and the best few on all folds.
@@ -179,7 +182,7 @@ class Search:
             quality_NE = calibrated(self._fold_N, raw_NE, se_NE, part).quality_NE
         else:
             quality_NE = Calibration.fit(raw_NE, part.scores_NE, part.weights_NE).apply(raw_NE, se_NE)[0]
-        cost_NE = self._cost_NE[rows]
+        cost_NE = self._cost_of(trial.candidate.estimator.signals)[rows]
         value_NE, spend_NE = part.values(quality_NE, cost_NE)
         return Held(quality_NE, cost_NE, value_NE, spend_NE, part.groups_N, self._single)
 

@@ -7,8 +7,8 @@ Source: nested cross-validation, Varma and Simon, BMC Bioinformatics 7:91 (2006)
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,11 +24,12 @@ from turnout.evaluation.protocol import Estimates, Study, folds, study, whole_gr
 from turnout.evaluation.search import Choice, Search, Standing
 from turnout.evaluation.tables import Table
 from turnout.features import Features, take
+from turnout.prices import CostModel
 from turnout.routers import Router
 from turnout.routers.bound import stated_prices
-from turnout.routers.evidence import assemble, fit_costs, nothing, prompt_sizes, read_signals
+from turnout.routers.evidence import Evidence, assemble, fit_costs, nothing, prompt_sizes, read_signals
 from turnout.routers.fitting import fit_decisions
-from turnout.types import Arm
+from turnout.types import Arm, Price
 
 if TYPE_CHECKING:
     from turnout.outcomes import OutcomeLog
@@ -70,19 +71,21 @@ class Tuned:
         evidence = assemble(train, take(features, train_I), prices)
         if evidence.experts != log.experts or len(evidence.query_ids) != len(train_I):
             raise LogError("to be valued by cross-validation, every query and expert needs a score on every side")
-        costs = fit_costs(train, evidence, prices)
-        cost_NE = costs.predict(evidence.size_N)
-        search = Search(evidence, cost_NE, self.goal, folds=self.folds, seed=seed, seconds=_share(self.seconds))
+        costs = _Costs(train, evidence, prices)
+        search = Search(evidence, costs, self.goal, folds=self.folds, seed=seed, seconds=_share(self.seconds))
         choice = search.run(tried)
+        cost_NE = costs(choice.estimator.signals)
         calibration, guard, _ = fit_decisions(
-            evidence, choice.estimator, choice.policy, costs,
+            evidence, choice.estimator, choice.policy, cost_NE,
             folds=self.folds, seed=seed, guard=self.guard, baseline=None, known=choice.found,
         )  # fmt: skip
         fitted = choice.estimator.clone().fit(
             evidence.features, evidence.scores_NE, weights_NE=evidence.weights_NE, tasks=evidence.tasks
         )
         quality_NE, _ = calibration.apply(*fitted.predict(take(features, test_I)))
-        asked_NE = costs.predict(prompt_sizes(log)[test_I])
+        asked_NE = costs.model(choice.estimator.signals).predict(
+            prompt_sizes(log)[test_I], features=take(features, test_I)
+        )
         choice_N = choice.policy.choose(quality_NE, asked_NE)
         priced = log.has("cost")
         return TunedEstimates(
@@ -185,8 +188,8 @@ def _final(
     wanted = _wanted(tried)
     signals, features = read_signals(log, wanted)
     evidence = assemble(log, features, prices)
-    cost_NE = fit_costs(log, evidence, prices).predict(evidence.size_N)
-    search = Search(evidence, cost_NE, method.goal, folds=method.folds, seconds=_share(seconds), clock=clock)
+    costs = _Costs(log, evidence, prices)
+    search = Search(evidence, costs, method.goal, folds=method.folds, seconds=_share(seconds), clock=clock)
     choice = search.run(tried)
     scored = int(np.isfinite(log.matrix()).any(axis=1).sum())
     router = Router.fit(
@@ -200,6 +203,25 @@ def _final(
         known=choice.found if len(evidence.query_ids) == scored else None,  # a signal may lack for some queries
     )
     return router, choice, refused
+
+
+class _Costs:
+    """Predicted US dollars per request, (N, E), as a router that reads the named signals tells them."""
+
+    def __init__(self, log: OutcomeLog, evidence: Evidence, prices: Mapping[str, Price]) -> None:
+        self._log, self._evidence, self._prices = log, evidence, prices
+        self._models: dict[frozenset[str], CostModel] = {}
+
+    def __call__(self, signals: Sequence[str]) -> NDArray[np.float64]:
+        return self.model(signals).predict(self._evidence.size_N, features=self._evidence.features)
+
+    def model(self, signals: Sequence[str]) -> CostModel:
+        """Made once for each set of signals."""
+        read = frozenset(signals)
+        if read not in self._models:
+            features = {name: values for name, values in self._evidence.features.items() if name in read}
+            self._models[read] = fit_costs(self._log, replace(self._evidence, features=features), self._prices)
+        return self._models[read]
 
 
 @dataclass

@@ -35,7 +35,7 @@ def learn_expert(router: Router, arm: Arm, log: OutcomeLog, caution: float = 0.0
     estimator.add_expert(evidence.features, evidence.scores_NE[:, 0])
     quality = float(np.average(evidence.scores_NE[:, 0], weights=evidence.weights_NE[:, 0]))
     costs = fit_costs(log, evidence, prices)
-    cost = float(costs.predict(evidence.size_N).mean())
+    cost = float(costs.predict(evidence.size_N, features=evidence.features).mean())
     rank = _rank(router, quality, cost, outcomes=len(evidence.query_ids))
     router.guard = replace(router.guard, ranking=(*router.guard.ranking, rank))
     router.estimator = estimator

@@ -131,7 +131,7 @@ class Bound:
         size_N = np.array([request.prompt_tokens for request in requests], dtype=np.float64)
         limits = [request.max_tokens for request in requests]
         cap_N = None if not any(limits) else np.array([np.inf if limit is None else float(limit) for limit in limits])
-        cost_NX = self._costs.predict(size_N, cap_N)
+        cost_NX = self._costs.predict(size_N, cap_N, features)
         cost_NP = self._of_pool(cost_NX)
         if not self.fitted:
             return [_Row((), (), tuple(cost), self._ranking or ()) for cost in cost_NP]

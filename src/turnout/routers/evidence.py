@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout import registry
+from turnout.departures import sample
 from turnout.errors import LogError
 from turnout.estimators.base import weighted_mean
 from turnout.features import Features, Sparse, take
@@ -216,17 +217,28 @@ def logged_costs(log: OutcomeLog, prices: Mapping[str, Price]) -> Array:
     return cost_NE
 
 
-def fit_costs(log: OutcomeLog, evidence: Evidence, prices: Mapping[str, Price]) -> CostModel:
-    """The cost model of the evidence's experts, from every outcome of the log (scored or not)."""
+def fit_costs(
+    log: OutcomeLog, evidence: Evidence, prices: Mapping[str, Price], signals: Mapping[str, Signal] | None = None
+) -> CostModel:
+    """The cost model of the evidence's experts, from every outcome of the log (scored or not).
+
+    What signals tell beside a prompt's size is learned from a sample of the evidence: from its features, or from those
+    that fitted `signals` find in its texts.
+    """
     some = log.only(evidence.experts)
-    return CostModel.fit(
-        evidence.experts,
-        prompt_sizes(some),
-        prices=prices,
-        cost_NE=some.matrix("cost") if some.has("cost") else None,
-        prompt_NE=some.matrix("prompt_tokens") if some.has("prompt_tokens") else None,
-        completion_NE=some.matrix("completion_tokens") if some.has("completion_tokens") else None,
-    )
+    names = {"cost_NE": "cost", "prompt_NE": "prompt_tokens", "completion_NE": "completion_tokens"}
+    amounts = {key: some.matrix(name) for key, name in names.items() if some.has(name)}
+    model = CostModel.fit(evidence.experts, prompt_sizes(some), prices=prices, **amounts)
+    sampled_N = sample(len(evidence.query_ids))
+    row_of = {query: n for n, query in enumerate(some.query_ids)}
+    rows_N = np.array([row_of[evidence.query_ids[n]] for n in sampled_N.tolist()])
+    if signals is None:
+        features: Mapping[str, Features] = take(evidence.features, sampled_N)
+    else:
+        texts = [evidence.texts[n] for n in sampled_N.tolist()]
+        features = {name: signal.transform(texts) for name, signal in signals.items()}
+    seen = {key: matrix_NE[rows_N] for key, matrix_NE in amounts.items()}
+    return model.informed(features, evidence.size_N[sampled_N], **seen)
 
 
 def _propensities(log: OutcomeLog, scores_NE: Array, cut: tuple[NDArray[np.intp], ...]) -> Array | None:

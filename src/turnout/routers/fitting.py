@@ -16,7 +16,6 @@ from turnout.errors import LogError, UnknownNameError
 from turnout.estimators.base import Estimator
 from turnout.estimators.stack import MEMBERS, SENTENCES
 from turnout.policies.base import Policy
-from turnout.prices import CostModel
 from turnout.routers.calibration import Calibration
 from turnout.routers.crossfit import CrossFit, cross_fit, replay, stack_of
 from turnout.routers.evidence import Evidence, Values
@@ -35,24 +34,23 @@ def fit_decisions(
     evidence: Evidence,
     estimator: Estimator,
     policy: Policy,
-    costs: CostModel,
+    cost_NE: Array,
     *,
     folds: int,
     seed: int,
     guard: bool,
     baseline: str | None,
-    watch: Callable[[CrossFit], None] | None = None,
+    watch: Callable[[CrossFit, Array], None] | None = None,
     known: CrossFit | None = None,
     regions: Regions | None = None,
 ) -> tuple[Calibration, Guard, dict[str, Any]]:
     """Calibrate, fit `policy` in place on held-out predictions, and judge it. Also returns the table of figures.
 
-    `known` are held-out predictions of this estimator on this evidence, where a search has made them already.
-    With `regions` the guard's verdict is taken in each of them.
+    `cost_NE` are predicted US dollars per request. `known` are held-out predictions of this estimator on this
+    evidence, where a search has made them already. With `regions` the guard's verdict is taken in each of them.
     """
     if baseline is not None and baseline not in evidence.experts:
         raise UnknownNameError("baseline expert", baseline, evidence.experts)
-    cost_NE = costs.predict(evidence.size_N)
     found = cross_fit(estimator, evidence, folds, seed) if known is None else known
     if found is None:
         return _without_evidence(evidence, policy, cost_NE, guard, baseline)
@@ -60,7 +58,7 @@ def fit_decisions(
     if stack is not None and found.weights is not None:
         stack.weights = found.weights
     if watch is not None:
-        watch(found)
+        watch(found, cost_NE)
     policy.fit(found.quality_NE, cost_NE)
     values = evidence.values(found.quality_NE, cost_NE)
     fixed = None if baseline is None else evidence.experts.index(baseline)

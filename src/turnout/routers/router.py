@@ -88,7 +88,7 @@ class Router:
         signals: Mapping[str, Signal] | None = None,
         examples: int = 500,
         keep_text: bool = True,
-        watch: Callable[[CrossFit], None] | None = None,
+        watch: Callable[[CrossFit, Array], None] | None = None,
         known: CrossFit | None = None,
         regions: int | str | None = None,
     ) -> Self:
@@ -97,8 +97,8 @@ class Router:
         `arms` give prices and limits by id (a stated price wins over the log's costs). `guard=False` routes even where
         no gain was shown; `baseline` names the single expert to beat instead of the best on the training folds.
         `signals` are fitted ones to reuse. `examples` logged queries are kept for explanations, with the first 160
-        characters of their text unless `keep_text` is False. `watch` is told the held-out predictions, and
-        `known` are those where they were made before, by this estimator on this log. `regions` (a number of clusters,
+        characters of their text unless `keep_text` is False. `watch` is told the held-out predictions and the predicted
+        costs; `known` are such predictions, made before by this estimator on this log. `regions` (a number of clusters,
         or "tasks") lets the guard judge each region of queries by itself.
         Raises LogError for a log without scores, ParameterError for a budget out of reach.
         """
@@ -113,7 +113,7 @@ class Router:
         costs = fit_costs(log, evidence, prices)
         drawn = None if regions is None else Regions.draw(evidence, regions, seed=seed)
         calibration, verdict, found = fit_decisions(
-            evidence, estimator, policy, costs,
+            evidence, estimator, policy, costs.predict(evidence.size_N, features=evidence.features),
             folds=folds, seed=seed, guard=guard, baseline=baseline, watch=watch, known=known, regions=drawn,
         )  # fmt: skip
         estimator.fit(evidence.features, evidence.scores_NE, weights_NE=evidence.weights_NE, tasks=evidence.tasks)
@@ -142,8 +142,8 @@ class Router:
 
     @property
     def signal_names(self) -> tuple[str, ...]:
-        """The signals a decision computes, each once."""
-        return tuple(dict.fromkeys(self.estimator.signals))
+        """The signals a decision computes, each once: those that tell quality, and those that tell cost."""
+        return tuple(dict.fromkeys((*self.estimator.signals, *self.costs.departures.on)))
 
     def bind(self, arms: Sequence[Arm], default: str | None = None, switching: Switching | None = None) -> Bound:
         """The router for a live pool: absent experts are masked, unknown ones join as newcomers."""
@@ -181,7 +181,7 @@ class Router:
 
     def _estimates(self, features: FeatureMap, size_N: Array) -> tuple[Array, Array, Array]:
         quality_NE, se_NE = self.calibration.apply(*self.estimator.predict(features))
-        return quality_NE, se_NE, self.costs.predict(size_N)
+        return quality_NE, se_NE, self.costs.predict(size_N, features=features)
 
     def choose(
         self, source: OutcomeLog | Sequence[str] | FeatureMap, eligible_E: NDArray[np.bool_] | None = None

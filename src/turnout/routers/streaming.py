@@ -25,6 +25,7 @@ from turnout.estimators.base import Estimator
 from turnout.estimators.ridge import Ridge
 from turnout.features import Features
 from turnout.policies.base import Policy
+from turnout.prices import CostModel
 from turnout.routers.bound import stated_prices
 from turnout.routers.crossfit import CrossFit, calibrated
 from turnout.routers.evidence import Evidence, assemble, fit_costs, nothing
@@ -76,14 +77,14 @@ def fit_by_chunks(
     ridge = check(estimator, _transform(signals, log.texts[:1]))
     prices = stated_prices(arms)
     evidence = assemble(log, nothing(len(log)), prices)
-    costs = fit_costs(log, evidence, prices)
+    costs = fit_costs(log, evidence, prices, signals)
     groups = len(np.unique(evidence.groups_N))
     if groups < 2:
         raise LogError("by chunks at least two queries that differ are needed")
     work = _Work(ridge, signals, evidence, group_folds(evidence.groups_N, min(folds, groups), seed), chunk)
-    found, fitted = work.run(_engine(engine))
+    found, cost_NE, fitted = work.run(_engine(engine), costs)
     calibration, verdict, figures = fit_decisions(
-        evidence, fitted, policy, costs, folds=folds, seed=seed, guard=guard, baseline=None, known=found
+        evidence, fitted, policy, cost_NE, folds=folds, seed=seed, guard=guard, baseline=None, known=found
     )
     return Router.settled(
         signals=signals,
@@ -115,18 +116,18 @@ class _Work:
         rows = len(fold_N)
         self.parts = [np.arange(start, min(start + chunk, rows)) for start in range(0, rows, chunk)]
 
-    def run(self, engine: Engine[Any]) -> tuple[CrossFit, Ridge]:
-        """Held-out predictions of all queries, and the model of all."""
+    def run(self, engine: Engine[Any], costs: CostModel) -> tuple[CrossFit, Array, Ridge]:
+        """Held-out predictions and costs of all queries, and the model of all."""
         per_fold = self._moments(engine)
         total = sum(per_fold[1:], per_fold[0])
         everywhere = np.ones(len(self.fold_N), dtype=bool)
         models = [self._model(total - part, self.fold_N != fold) for fold, part in enumerate(per_fold)]
-        raw_NE, se_NE = np.empty((2, *self.evidence.scores_NE.shape))
-        tasks = [(self._texts(at), self.fold_N[at]) for at in self.parts]
-        ask = partial(_predicted, self.signals, models)
-        for at, (mean_NE, error_NE) in zip(self.parts, engine(ask, tasks), strict=True):
-            raw_NE[at], se_NE[at] = mean_NE, error_NE
-        return calibrated(self.fold_N, raw_NE, se_NE, self.evidence), self._model(total, everywhere)
+        raw_NE, se_NE, cost_NE = np.empty((3, *self.evidence.scores_NE.shape))
+        tasks = [(self._texts(at), self.fold_N[at], self.evidence.size_N[at]) for at in self.parts]
+        ask = partial(_predicted, self.signals, models, costs)
+        for at, told in zip(self.parts, engine(ask, tasks), strict=True):
+            raw_NE[at], se_NE[at], cost_NE[at] = told
+        return calibrated(self.fold_N, raw_NE, se_NE, self.evidence), cost_NE, self._model(total, everywhere)
 
     def _moments(self, engine: Engine[Any]) -> list[Moments]:
         tasks = [(self._texts(at), self.evidence.scores_NE[at], self.fold_N[at]) for at in self.parts]
@@ -156,16 +157,19 @@ def _summed(
 
 
 def _predicted(
-    signals: Mapping[str, Signal], models: Sequence[Ridge], task: tuple[list[str], NDArray[np.int64]]
-) -> tuple[Array, Array]:
-    texts, fold_N = task
+    signals: Mapping[str, Signal],
+    models: Sequence[Ridge],
+    costs: CostModel,
+    task: tuple[list[str], NDArray[np.int64], Array],
+) -> tuple[Array, Array, Array]:
+    texts, fold_N, size_N = task
     features = _transform(signals, texts)
     mean_NE, se_NE = np.empty((2, len(texts), len(models[0].intercept_E_)))
     for fold in np.unique(fold_N):
         at = np.flatnonzero(fold_N == fold)
         some = {name: np.asarray(values)[at] for name, values in features.items()}
         mean_NE[at], se_NE[at] = models[int(fold)].predict(some)
-    return mean_NE, se_NE
+    return mean_NE, se_NE, costs.predict(size_N, features=features)
 
 
 def _transform(signals: Mapping[str, Signal], texts: Sequence[str]) -> dict[str, Features]:
