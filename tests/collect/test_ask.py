@@ -18,6 +18,7 @@ STEPS = Arm(
     "small+steps", model="small", how=How("steps", " Think.", {"top_p": 0.5}), limits=Limits(features=frozenset())
 )
 SETTINGS = Settings({"*": 96, "*+steps": 256}, top_logprobs=5)
+LOGPROBS = b'{"choices":[{"message":{},"logprobs":{"content":[{"logprob":%s},{"logprob":%s}]}}]}'
 
 
 def test_the_request_carries_the_arms_changes() -> None:
@@ -72,6 +73,7 @@ async def test_tokens_are_guessed_where_none_are_reported() -> None:
         (Script(raw=b'{"choices": []}'), ExpertError, "without choices"),
         (Script(raw=b'{"choices": [{"message": {"content": 7}}]}'), ExpertError, "garbage"),
         (Script(raw=b"\xff\xfe"), ExpertError, "garbage"),
+        (Script(raw=LOGPROBS % (b"-1e308", b"-1e308")), ExpertError, "garbage for log-probabilities"),
         (Script(cut_after=0), ExpertError, "broke off"),
     ],
 )

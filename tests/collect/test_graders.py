@@ -17,6 +17,8 @@ from turnout.errors import ParameterError, UnknownNameError
 CASES = [
     # grader, response, target, score
     ("exact", "Paris", "paris", 1),
+    ("exact", "Rome? No.</think>\n\nParis", "Paris", 1),
+    ("numeric", "7" + " " * 200_000 + "apples", "7", 1),
     ("exact", "  Paris.\n", "Paris", 1),
     ("exact", "**Answer:** Paris", "Paris", 1),
     ("exact", "**Answer: Paris**", "Paris", 1),

@@ -50,6 +50,16 @@ async def run(
     return await collect(questions(count, grader), [expert], out, settings=SETTINGS, judging=judging, **given)  # type: ignore[arg-type]
 
 
+async def test_a_question_may_change_its_grader(tmp_path: Path) -> None:
+    await run(tmp_path, None, 1, grader="exact")
+    await run(tmp_path, ScriptedExpert(JUDGING, Script("Score: 2")), 1)
+    judged = OutcomeLog.read(tmp_path)
+    assert (judged.outcomes["score"].to_list(), judged.queries["grader"].to_list()) == ([0.2], ["judge"])
+    await run(tmp_path, None, 1, grader="exact")
+    graded = OutcomeLog.read(tmp_path)
+    assert (graded.outcomes["score"].to_list(), graded.queries["grader"].to_list()) == ([1.0], ["exact"])
+
+
 @pytest.mark.parametrize(
     ("said", "score"),
     [

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from turnout.collect.answers import Folder
+from turnout.collect.answers import Answer, Folder
 from turnout.collect.ask import Settings
 from turnout.collect.runner import GIVE_UP_AFTER, Progress, collect
 from turnout.collect.tasks import Question
@@ -174,6 +174,27 @@ async def test_log_probabilities_become_columns(tmp_path: Path) -> None:
     expert = ScriptedExpert(CHEAP, Script(raw=json.dumps(document).encode()))
     await collect(questions(2), [expert], tmp_path, settings=Settings({"*": 10}, top_logprobs=0))
     assert OutcomeLog.read(tmp_path).matrix("logprob_mean").tolist() == [[-0.25], [-0.25]]
+
+
+async def test_calls_of_killed_runs_are_paid_for_though_they_are_asked_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        with Folder(tmp_path) as killed:
+            killed.begin("t/1", "dear", 0.5)
+    with Folder(tmp_path) as folder:
+        assert folder.spent == pytest.approx(1.0)
+        folder.begin("t/1", "dear", 0.5)
+        folder.add(Answer(query_id="t/1", expert="dear", cost=0.1))
+        assert folder.spent == pytest.approx(1.1)
+    with Folder(tmp_path) as again:
+        assert again.spent == pytest.approx(1.1)
+
+
+async def test_what_a_grader_raises_comes_by_itself(tmp_path: Path) -> None:
+    def odd(response: str) -> float:
+        raise LogError("grader 'odd' must return a number")
+
+    with pytest.raises(LogError, match="must return a number"):
+        await collect([Question("t", "?", "x", "odd", odd)], [ScriptedExpert(CHEAP)], tmp_path, settings=SETTINGS)
 
 
 COLLECT_UNTIL_KILLED = """

@@ -20,7 +20,7 @@ from turnout.collect.tasks import Question, as_row
 from turnout.errors import ConfigError, LogError
 
 FORMAT = 1
-IN_FLIGHT = "in flight"  # a call that began; what follows for the same pair replaces it
+IN_FLIGHT = "in flight"  # a call that began; what came of it follows
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -88,8 +88,8 @@ class Folder:
             raise
 
     def add_questions(self, questions: Iterable[Question]) -> None:
-        """Keep the questions that are new."""
-        new = [as_row(question) for question in questions if question.id not in self.questions]
+        """Keep the questions that are new, and those with another target or grader than before, which replace these."""
+        new = [row for row in map(as_row, questions) if self.questions.get(row["id"]) != row]
         self.questions.update({row["id"]: row for row in new})
         _append(self._questions_file, *new)
 
@@ -165,10 +165,12 @@ class Folder:
             self.judge_failed = judgement.error
 
     def _charge(self, key: tuple[str, ...], record: Answer | Judgement) -> None:
-        """Count a cost; what follows a call in flight replaces it."""
-        self.spent += record.cost - self._in_flight.pop(key, 0.0)
+        """Count a cost; what came of a call replaces what it might have cost, which a killed run's call keeps."""
+        self.spent += record.cost
         if record.error == IN_FLIGHT:
             self._in_flight[key] = record.cost
+        else:
+            self.spent -= self._in_flight.pop(key, 0.0)
 
 
 def _read(handle: BinaryIO, path: Path, kind: Any) -> list[Any]:

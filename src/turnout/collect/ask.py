@@ -157,7 +157,7 @@ def read(data: bytes, expert: str = "") -> tuple[str, str | None, dict[str, floa
     content = (first.logprobs or {}).get("content")
     try:
         signals = confidence(content) if content else None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ExpertError(f"{expert} answered garbage for log-probabilities", expert=expert) from error
     return first.message.content or "", first.finish_reason, signals
 

@@ -6,7 +6,6 @@ that another judge, or another rubric, judges anew and nothing else is asked aga
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ import orjson
 from turnout.collect.answers import Answer, Judgement
 from turnout.collect.ask import TEMPLATE_TOKENS, exchange
 from turnout.collect.graders.judge import Judge
-from turnout.collect.session import GIVE_UP_AFTER, Session, attempt, tries
+from turnout.collect.session import GIVE_UP_AFTER, Session, at_once, attempt, tries
 from turnout.collect.tasks import Question
 from turnout.experts.patch import patch
 from turnout.types import Expert
@@ -100,9 +99,7 @@ async def judge(session: Session, judging: Judging, questions: Sequence[Question
             in_a_row = in_a_row + 1 if found.error else 0
             _count(session, found)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(concurrency):
-            group.create_task(worker())
+    await at_once(worker, concurrency)
 
 
 def _count(session: Session, found: Judgement) -> None:

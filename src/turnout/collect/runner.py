@@ -15,7 +15,7 @@ from turnout.collect.answers import Answer, Folder
 from turnout.collect.ask import Settings, ask, most, request
 from turnout.collect.budget import Budget
 from turnout.collect.judging import NAME, Judging, judge
-from turnout.collect.session import GIVE_UP_AFTER, Progress, Session, attempt, tries
+from turnout.collect.session import GIVE_UP_AFTER, Progress, Session, at_once, attempt, tries
 from turnout.collect.tasks import Question
 from turnout.errors import ConfigError, LogError
 from turnout.types import Expert
@@ -81,9 +81,7 @@ class _Run:
 
     async def work(self, concurrency: int) -> None:
         self.session.watch(self.progress)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(concurrency):
-                group.create_task(self._worker())
+        await at_once(self._worker, concurrency)
 
     async def _worker(self) -> None:
         for question, expert in self.left:

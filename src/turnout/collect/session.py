@@ -5,7 +5,8 @@ A call is reserved for before, charged after, and tried again where that may hel
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -79,6 +80,16 @@ async def attempt(
     finally:
         await budget.commit(most, charged)
     return found, again
+
+
+async def at_once(worker: Callable[[], Coroutine[None, None, None]], count: int) -> None:
+    """So many of a worker at a time. The first error ends the others and is raised by itself."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(count):
+                group.create_task(worker())
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
 
 
 async def tries(

@@ -13,6 +13,7 @@ from turnout.base import Component
 from turnout.errors import ParameterError
 
 _THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL | re.IGNORECASE)
+_THOUGHT = re.compile(r"\A.*</think>", re.DOTALL | re.IGNORECASE)  # some chat templates open it in the prompt
 _MARKER = re.compile(
     r"(?:^|[\s*_#(>`])(?:final\s+|correct\s+)?answer[*_`\s]*(?::|=|\bis\b:?)[*\s]*", re.IGNORECASE | re.MULTILINE
 )
@@ -64,10 +65,10 @@ def targets(target: str | tuple[str, ...]) -> tuple[str, ...]:
 def spoken(text: str) -> str:
     """A response without the thinking that some models show before it.
 
-    >>> spoken("<think>Hm, 4?</think> 4")
-    '4'
+    >>> spoken("<think>Hm, 4?</think> 4"), spoken("Hm, 4?</think> 4")
+    ('4', '4')
     """
-    return _THINKING.sub("", text).strip()
+    return _THOUGHT.sub("", _THINKING.sub("", text)).strip()
 
 
 def final_answer(text: str) -> str:

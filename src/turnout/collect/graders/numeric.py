@@ -13,7 +13,8 @@ from turnout.collect.graders.base import Grader, marked_answer
 __all__ = ["Numeric"]
 
 _NUMBER = re.compile(
-    r"(?<![\w.])(?P<sign>[-+]?)[$€£]?(?P<whole>\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?P<part>\.\d+)?(?P<power>[eE][-+]?\d+)?"
+    r"(?<![\w.])(?=[-+]?[$€£]?\.?\d)(?P<sign>[-+]?)[$€£]?(?P<whole>\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?P<part>\.\d+)?"
+    r"(?P<power>[eE][-+]?\d+)?"
     r"(?:\s*/\s*(?P<below>\d+(?:\.\d+)?)(?![\d/]))?"
 )
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}")
@@ -65,8 +66,6 @@ def numbers(text: str) -> list[float]:
     text = _FRACTION.sub(r" \1/\2 ", text.replace("−", "-").replace("\\$", "$").replace("\\,", ""))
     values = []
     for match in _NUMBER.finditer(text):
-        if not match["whole"] and not match["part"]:
-            continue
         sign = "" if match["sign"] == "+" or _joined(text, match) else match["sign"]
         value = float(f"{sign}{(match['whole'] or '0').replace(',', '')}{match['part'] or ''}{match['power'] or ''}")
         below = float(match["below"]) if match["below"] else 1.0
