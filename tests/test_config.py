@@ -54,6 +54,11 @@ def test_bad_files_are_refused_by_name(tmp_path: Path, text: str, said: str) -> 
         load(environ={})
 
 
+def test_a_file_of_windows_is_read(tmp_path: Path) -> None:
+    (tmp_path / "turnout.toml").write_bytes(b"\xef\xbb\xbf[gateway]\r\nport = 9000\r\n")
+    assert load(environ={}).gateway.port == 9000
+
+
 def test_servers_are_read_in_full(tmp_path: Path) -> None:
     (tmp_path / "turnout.toml").write_text(
         "[[experts]]\nid='a'\nbase_url='http://x/v1'\nprice={input=1, output=2.5}\nbody={temperature=0}\n"

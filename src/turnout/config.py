@@ -186,7 +186,7 @@ def _origin(key: str, origins: Mapping[str, str]) -> str:
 def read_toml(file: Path) -> dict[str, Any]:
     """A parsed file; errors name it and the line."""
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {file}: {error}") from error
     except tomllib.TOMLDecodeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout.cards import Card, read_cards, write_cards
+from turnout.cards.labels import read_utterances
 from turnout.errors import CardError
 
 JSON = st.recursive(
@@ -35,9 +37,25 @@ def test_cards_survive_a_file(tmp_path: Path) -> None:
     cards = [
         Card("a", "A", "desc", "body", ("one", "two"), ("b",)),
         Card("b", "ü\ud800 lone surrogate".encode("utf-8", "replace").decode()),
+        Card("c", "C", "a line\u2028another\x85and one more\x0bstill the same"),
     ]
     write_cards(tmp_path / "cards.jsonl", cards)
     assert read_cards(tmp_path / "cards.jsonl") == cards
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.jsonl", '{"id": "x"}\r\n{"id": "y"}\r\n'), ("a.json", '{"x": "", "y": ""}')]
+)
+def test_files_of_windows_are_read(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_bytes(BOM_UTF8 + text.encode())
+    assert [card.id for card in read_cards(tmp_path / name)] == ["x", "y"]
+
+
+def test_utterances_are_read(tmp_path: Path) -> None:
+    rows = [{"text": "one\u2028and the same", "expert": "a"}, {"text": "nothing of yours", "expert": None}]
+    lines = "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (tmp_path / "said.jsonl").write_bytes(BOM_UTF8 + lines.encode())
+    assert read_utterances(tmp_path / "said.jsonl") == ([row["text"] for row in rows], ["a", None])
 
 
 def test_tables_of_descriptions_and_agent_lists_are_read(tmp_path: Path) -> None:

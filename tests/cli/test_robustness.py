@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from typer.testing import CliRunner
 
 from turnout.cli import build
 from turnout.cli._paraphrase import LONGEST, believable, paraphrase
-from turnout.errors import UnknownNameError
+from turnout.cli.robustness import _questions
+from turnout.errors import LogError, UnknownNameError
 from turnout.experts.pool import Pool
 from turnout.outcomes import OutcomeLog
 from turnout.testing.experts import Script, ScriptedExpert
@@ -50,6 +52,20 @@ def test_bad_questions_are_refused(tmp_path: Path) -> None:
     path.write_text('{"prompt": 3}\n')
     done = RUN.invoke(build(), ["robustness", str(path)])
     assert "`prompt` must be a text" in str(done.exception)
+
+
+@pytest.mark.parametrize("name", ["l.txt", "l.jsonl", "none.txt"])
+def test_unreadable_questions_are_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / "l.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "l.jsonl").write_bytes(b'{"prompt": "caf\xe9"}')
+    with pytest.raises(LogError, match=rf"cannot read .*{name}"):
+        _questions(tmp_path / name)
+
+
+def test_questions_of_windows_are_read(tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_bytes(BOM_UTF8 + b'{"prompt": "one"}\r\n{"prompt": "two"}\r\n')
+    (tmp_path / "q.txt").write_bytes(BOM_UTF8 + b"one\r\ntwo")
+    assert _questions(tmp_path / "q.jsonl") == _questions(tmp_path / "q.txt") == ["one", "two"]
 
 
 def test_a_paraphrase_must_keep_words_and_add_no_essay() -> None:

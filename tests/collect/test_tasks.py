@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,13 @@ def test_a_jsonl_file(tmp_path: Path) -> None:
     assert (sums.task, sums.target, sums.score("It is 4."), sums.score("5")) == ("sums", "4", 1.0, 0.0)
     assert (capital.task, capital.score("It is Lima!")) == ("mine", 1.0)
     assert (says.grader, says.score("Yes.")) == ("exact", 1.0)
+
+
+def test_a_file_of_windows(tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_bytes(
+        BOM_UTF8 + b'{"prompt": "a", "target": "x"}\r\n{"prompt": "b", "target": "y"}\r\n'
+    )
+    assert [question.prompt for question in from_jsonl(tmp_path / "q.jsonl")] == ["a", "b"]
 
 
 @pytest.mark.parametrize(

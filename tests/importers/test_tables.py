@@ -72,7 +72,7 @@ def test_llmrouter_keeps_repeats_and_drops_what_failed(write: Write) -> None:
     base = {"task_name": "t", "query": "q?", "model_name": "m", "response": "x", "prompt_tokens": 10}
     rows = [{**base, "performance": 1.0, "completion_tokens": 4}, {**base, "performance": 0.0, "completion_tokens": 6}]
     rows += [{**base, "model_name": "n", "performance": 0.0, "response": "ERROR: down"}]
-    rows += [{**base, "model_name": "n", "performance": 1, "completion_tokens": -3}]
+    rows += [{**base, "model_name": "n", "performance": 1, "completion_tokens": -3, "response": "ERROR: it says"}]
     log, report = load(write("routing.jsonl", rows))
     assert row(log, log.query_ids[0], "m")["repeats"] == [1.0, 0.0]
     assert row(log, log.query_ids[0], "m")["completion_tokens"] == 5
@@ -94,6 +94,7 @@ def test_prices_make_costs_of_tokens(write: Write) -> None:
     base = {"query": "q?", "performance": 1, "prompt_tokens": 1_000_000, "completion_tokens": 500_000}
     file = write("r.jsonl", [{**base, "model_name": name} for name in "ab"])
     prices = write("prices.json", {"a": {"input_price": 2.0, "output_price": 4.0}})
+    prices.write_bytes(b"\xef\xbb\xbf" + prices.read_bytes())  # as Windows saves it
     log, _ = load(file, options={"prices": str(prices)})
     assert row(log, log.query_ids[0], "a")["cost"] == pytest.approx(4.0)
     assert row(log, log.query_ids[0], "b")["cost"] is None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from pathlib import Path
 
 import polars as pl
@@ -106,6 +107,24 @@ def test_csv_keeps_ids_and_texts_that_look_like_numbers(tmp_path: Path) -> None:
     assert log.texts == ["3.0", ""]
     assert log.outcomes["seed"].to_list() == [12, 7]
     assert log.outcomes["code"].to_list() == ["0x1", "01"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("log.csv", "query_id,expert,score\r\nq,a,1\r\nr,a,0.5\r\n"),
+        (
+            "log.jsonl",
+            "".join(f'{{"query_id": "{q}", "expert": "a", "score": {s}}}\r\n' for q, s in (("q", 1), ("r", 0.5))),
+        ),
+    ],
+)
+def test_files_of_windows_are_read(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(BOM_UTF8 + content.encode())
+    assert OutcomeLog.read(tmp_path / name).outcomes["score"].to_list() == [1.0, 0.5]
+    (tmp_path / name).write_bytes(BOM_UTF8 + content.replace("1", "NaN!").encode())
+    with pytest.raises(LogError, match="NaN"):
+        OutcomeLog.read(tmp_path / name)
 
 
 @pytest.mark.parametrize(

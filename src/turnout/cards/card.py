@@ -67,7 +67,7 @@ def read_cards(path: Path | str) -> list[Card]:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise CardError(f"cannot read cards from {path}: {error}") from error
     found = _xml(text, path) if path.suffix == ".xml" else _json(text, path)
@@ -132,7 +132,7 @@ def _json(text: str, path: Path) -> Iterator[tuple[str, object]]:
         for place, given in enumerate(table):
             yield f"{path}, card {place + 1}", given
         return
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield f"{path}, line {number}", _loads(line, f"{path}, line {number}")
 

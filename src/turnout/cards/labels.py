@@ -13,7 +13,7 @@ def read_utterances(path: Path | str) -> tuple[list[str], list[str | None]]:
     texts: list[str] = []
     experts: list[str | None] = []
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise CardError(f"cannot read utterances from {path}: {error}") from error
     for number, line in enumerate(lines, start=1):

@@ -90,24 +90,27 @@ def _questions(source: Path) -> list[str] | None:
 
     from turnout.errors import LogError
 
-    if source.suffix == ".txt":
-        return source.read_text(encoding="utf-8").splitlines()
-    if source.suffix not in {".jsonl", ".ndjson"}:
+    if source.suffix not in {".txt", ".jsonl", ".ndjson"}:
         return None
+    try:
+        lines = source.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LogError(f"cannot read {source}: {error}") from error
+    if source.suffix == ".txt":
+        return lines
     found = []
-    with source.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise LogError(f"{source}, line {number}: not JSON: {error}") from error
-            if isinstance(row, dict) and "expert" in row:
-                return None
-            if not isinstance(row, dict) or not isinstance(row.get("prompt"), str):
-                raise LogError(f"{source}, line {number}: `prompt` must be a text")
-            found.append(row["prompt"])
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise LogError(f"{source}, line {number}: not JSON: {error}") from error
+        if isinstance(row, dict) and "expert" in row:
+            return None
+        if not isinstance(row, dict) or not isinstance(row.get("prompt"), str):
+            raise LogError(f"{source}, line {number}: `prompt` must be a text")
+        found.append(row["prompt"])
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from turnout.errors import LogError
 def objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The object in every line that is not blank, and where it stands (`file:line`). Raises LogError."""
     try:
-        lines = path.read_bytes().splitlines()
+        lines = path.read_bytes().removeprefix(BOM_UTF8).splitlines()
     except OSError as error:
         raise LogError(f"cannot read {path}: {error}") from error
     for i, line in enumerate(lines, 1):

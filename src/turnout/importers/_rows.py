@@ -235,7 +235,7 @@ def shown(value: object) -> str:
 def _read_prices(file: str) -> dict[str, tuple[float, float]]:
     """Input and output price per expert, in US dollars per million tokens. Raises ConfigError."""
     try:
-        given = json.loads(Path(file).read_text(encoding="utf-8"))
+        given = json.loads(Path(file).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"`prices`: cannot read {file}: {error}") from error
     prices = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from pathlib import Path
 
 import polars as pl
@@ -62,7 +63,7 @@ def _parquet(path: Path) -> pl.DataFrame:
 
 def _jsonl(path: Path) -> pl.DataFrame:
     try:
-        frame = pl.read_ndjson(path, infer_schema_length=None)
+        frame = pl.read_ndjson(_without_mark(path), infer_schema_length=None)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise LogError(f"{path}: {_bad_line(path) or error}") from error
 
@@ -70,8 +71,14 @@ def _jsonl(path: Path) -> pl.DataFrame:
     return frame.with_columns(pl.col(name).cast(pl.String) for name in blank if not name.startswith(SIGNAL))
 
 
+def _without_mark(path: Path) -> Path | bytes:
+    """The file, or what follows its byte order mark, which polars does not read over."""
+    with path.open("rb") as file:
+        return file.read() if file.read(len(BOM_UTF8)) == BOM_UTF8 else path
+
+
 def _bad_line(path: Path) -> str | None:
-    with path.open(encoding="utf-8", errors="replace") as lines:
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 if line.strip() and not isinstance(json.loads(line, parse_constant=_refuse), dict):
