@@ -88,6 +88,24 @@ def test_lm_eval_refuses_another_document_under_the_same_number(write: Write) ->
         load(folder)
 
 
+def test_lm_eval_compares_documents_that_both_have_a_hash(write: Write) -> None:
+    write(f"a__m/samples_t_{TIME}.jsonl", [sample(doc_hash=None)])
+    folder = write(f"a__n/samples_t_{TIME}.jsonl", [sample()]).parent.parent
+    assert load(folder)[0].matrix().tolist() == [[1.0, 1.0]]
+
+
+def test_lm_eval_takes_no_log_likelihood_for_an_answer(write: Write) -> None:
+    likely = {
+        "resps": [[["-1.25", "False"]], [["-0.5", "True"]]],
+        "filtered_resps": [["-1.25", "False"], ["-0.5", "True"]],
+    }
+    log, _ = load(write(f"a__m/samples_t_{TIME}.jsonl", [sample(**likely)]))
+    assert "response" not in log.outcomes.columns
+    said = {"resps": [], "filtered_resps": ["4"]}
+    log, _ = load(write(f"a__m/samples_t_{TIME}.jsonl", [sample(**said)]))
+    assert log.outcomes["response"].to_list() == ["4"]
+
+
 def test_lm_eval_reads_samples_in_results_and_refuses_totals(write: Write) -> None:
     old = sample(arguments=[["old prompt", " 4"]], resps=[["four"]])
     results = {"results": {"t": {}}, "versions": {}, "config": {"model": "hf"}}
@@ -121,7 +139,17 @@ def inspect_log(**changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("value", "score"),
-    [("C", 1.0), ("I", 0.0), ("P", 0.5), ("N", 0.0), ("yes", 1.0), (True, 1.0), (0.25, 0.25), ("0.75", 0.75)],
+    [
+        ("C", 1.0),
+        ("I", 0.0),
+        ("P", 0.5),
+        ("N", 0.0),
+        ("yes", 1.0),
+        ("No", 0.0),
+        (True, 1.0),
+        (0.25, 0.25),
+        ("0.75", 0.75),
+    ],
 )
 def test_inspect_values_are_scores(write: Write, value: object, score: float) -> None:
     log, _ = load(write("log.json", inspect_log(scores={"match": {"value": value}})))
@@ -158,10 +186,11 @@ def test_inspect_drops_what_failed_or_was_not_scored(write: Write) -> None:
     log = inspect_log()
     good = log["samples"][0]
     log["samples"] += [{**good, "id": 2, "error": {"message": "boom"}}, {**good, "id": 3, "scores": None}]
+    log["samples"] += [{**good, "id": 5, "invalidation": {"author": "me"}}]
     text = json.dumps({**log, "samples": [*log["samples"], {**good, "id": 4, "scores": {"match": {"value": 0}}}]})
     file = write("log.json", text.replace('"value": 0', '"value": NaN'))
     _, report = load(file)
-    assert report.dropped == {"the sample ended in an error": 1, "not scored": 2}
+    assert report.dropped == {"the sample ended in an error": 1, "not scored": 2, "the sample was invalidated": 1}
     log, report = load(file, options={"failed": "zero"})
     assert log.matrix().tolist() == [[1.0], [0.0]]
 
@@ -187,6 +216,32 @@ def test_inspect_epochs_are_repeats_that_luck_can_use(tmp_path: Path) -> None:
     found = luck(log)
     assert found is not None
     assert (found["queries"], found["runs"]) == (2, 2.0)
+
+
+def test_inspect_samples_that_a_retry_took_over_are_counted_once(write: Write) -> None:
+    log = inspect_log(uuid="u1")
+    write("logs/first.json", {**log, "eval": {**log["eval"], "run_id": "r1", "eval_id": "e1"}})
+    log["samples"].append({**log["samples"][0], "id": 2, "uuid": "u2"})
+    folder = write("logs/retry.json", {**log, "eval": {**log["eval"], "run_id": "r2", "eval_id": "e2"}}).parent
+    _, report = load(folder)
+    assert (report.outcomes, report.repeated, report.dropped) == (2, 0, {"repeats an earlier row": 1})
+
+
+def test_inspect_evaluations_of_one_run_are_repeats(write: Write) -> None:
+    for name, value in (("e1", "C"), ("e2", "I")):
+        log = inspect_log(scores={"match": {"value": value}})
+        file = write(f"logs/{name}.json", {**log, "eval": {**log["eval"], "run_id": "r", "eval_id": name}})
+    log, _ = load(file.parent)
+    assert log.outcomes["repeats"].to_list() == [[1.0, 0.0]]
+
+
+def test_inspect_refuses_another_sample_under_the_same_number(write: Write) -> None:
+    write("logs/a.json", inspect_log())
+    file = write("logs/b.json", inspect_log(input="three?"))
+    assert load(file.parent)[1].notes == ("prompts differ between rows of one query; the first is kept",)
+    write("logs/b.json", inspect_log(input="three?", target="3"))
+    with pytest.raises(LogError, match="entry 1: sample 1 of 't' is another one than in an earlier log"):
+        load(file.parent)
 
 
 def test_inspect_old_archives_and_broken_ones(tmp_path: Path) -> None:
@@ -252,6 +307,18 @@ def test_helm_joins_states_and_statistics(tmp_path: Path) -> None:
     for stats in folder.rglob("per_instance_stats.json"):
         stats.write_text(stats.read_text().replace('"exact_match"', '"safety_score"'))
     assert load(folder)[1].notes == ("mmlu:subject=anatomy: metric safety_score",)
+
+
+def test_helm_answers_in_many_words_are_scored_by_their_words(tmp_path: Path) -> None:
+    folder = HELM().write_sample(tmp_path)
+    for stats in folder.rglob("per_instance_stats.json"):
+        entries = json.loads(stats.read_text())
+        for entry in entries:
+            entry["stats"].append({"name": {"name": "f1_score"}, "count": 1, "mean": 0.25})
+        stats.write_text(json.dumps(entries))
+    log, report = load(folder)
+    assert report.notes == ("mmlu:subject=anatomy: metric f1_score",)
+    assert log.matrix().tolist() == [[0.25, 0.25]] * 2
 
 
 def test_helm_drops_perturbed_failed_and_further_requests(tmp_path: Path) -> None:

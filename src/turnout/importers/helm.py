@@ -24,6 +24,7 @@ from turnout.importers.base import Importer, Text
 __all__ = ["HELM"]
 
 _PREFERRED = (
+    "f1_score",  # beside exact_match it is HELM's own for open-ended answers
     "exact_match",
     "quasi_exact_match",
     "prefix_exact_match",
@@ -33,7 +34,6 @@ _PREFERRED = (
     "math_equiv",
     "code_eval_acc",
     "test_avg",
-    "f1_score",
     "rouge_l",
     "bleu_4",
 )

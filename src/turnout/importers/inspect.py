@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,15 +23,17 @@ from turnout.importers.base import Importer, Text
 __all__ = ["Inspect"]
 
 _HEADERS = ("header.json", "_journal/start.json", "start.json")
-_VALUES = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0, "yes": 1.0, "no": 0.0}
+_VALUES = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0}
+_TRUTHS = {"yes": 1.0, "no": 0.0}  # in any case, as true and false
 _ATTACHED = "attachment://"
 
 
 class Inspect(Importer):
-    """One query per task and sample, one outcome per model; epochs are repeats.
+    """One query per task and sample, one outcome per model; epochs are repeats, the samples that a retry took over from
+    the log before it are not.
 
-    Limits: a task with several scorers needs `scorer`; samples that failed are dropped, as they say nothing about how
-    well the expert answers. An archive is unpacked file by file, each of at most 512 MiB.
+    Limits: a task with several scorers needs `scorer`; samples that failed or were invalidated are dropped, as they say
+    nothing about how well the expert answers. An archive is unpacked file by file, each of at most 512 MiB.
     """
 
     title = "Inspect logs"
@@ -80,13 +82,18 @@ class Inspect(Importer):
         except LogError:
             return False
 
-    def _read_file(self, file: Path, rows: Rows) -> None:
+    def _read(self, files: Sequence[Path], rows: Rows) -> None:
+        seen: dict[str, Record] = {}
+        for file in files:
+            self._log(file, rows, seen)
+
+    def _log(self, file: Path, rows: Rows, seen: dict[str, Record]) -> None:
         if file.suffix.lower() != ".eval":
             log = _reading.as_object(_reading.document(file), str(file))
             header = _reading.need(log, "eval", str(file), dict)
             if not log.get("samples"):
                 raise LogError(f"{file}: the log has no samples; run inspect with --log-samples")
-            self._samples(_reading.objects(log["samples"], f"{file}: samples"), header, str(file), rows)
+            self._samples(_reading.objects(log["samples"], f"{file}: samples"), header, str(file), rows, seen)
             return
         with _reading.Archive(file) as archive:
             name = next((name for name in _HEADERS if name in archive.names), None)
@@ -94,14 +101,24 @@ class Inspect(Importer):
                 raise LogError(f"{file}: no Inspect log: one of {', '.join(_HEADERS)} is needed")
             where = f"{file}: {name}"
             header = _reading.need(_reading.as_object(archive.json(name), where), "eval", where, dict)
-            self._samples(_members(archive), header, where, rows)
+            self._samples(_members(archive), header, where, rows, seen)
 
-    def _samples(self, samples: Iterator[tuple[str, Record]], header: Record, where: str, rows: Rows) -> None:
+    def _samples(
+        self, samples: Iterator[tuple[str, Record]], header: Record, where: str, rows: Rows, seen: dict[str, Record]
+    ) -> None:
         task = _reading.need(header, "task", f"{where}: eval", str)
         model = _reading.need(header, "model", f"{where}: eval", str)
-        run = str(header.get("run_id") or header.get("eval_id") or where)
+        run = str(header.get("eval_id") or header.get("run_id") or where)
         for place, sample in samples:
             name, epoch = _reading.need(sample, "id", place, int, str), sample.get("epoch", 1)
+            query_id = f"{task}/{name}"
+            earlier = seen.setdefault(query_id, {part: sample.get(part) for part in ("input", "target")})
+            if all(sample.get(part) != value for part, value in earlier.items()):
+                hint = "its input and target differ; import logs of one dataset in one order at a time"
+                raise LogError(f"{place}: sample {name!r} of {task!r} is another one than in an earlier log: {hint}")
+            if sample.get("invalidation"):
+                rows.drop("the sample was invalidated")
+                continue
             if sample.get("error") and self.failed == "drop":
                 rows.drop("the sample ended in an error")
                 continue
@@ -111,10 +128,10 @@ class Inspect(Importer):
                 continue
             rows.add(
                 place,
-                query_id=f"{task}/{name}",
+                query_id=query_id,
                 expert=model,
                 score=score,
-                run=f"{run} {epoch}",
+                run=str(sample.get("uuid") or f"{run} {epoch}"),
                 prompt=_prompt(sample),
                 task=task,
                 target=_target(sample.get("target")),
@@ -142,7 +159,7 @@ class Inspect(Importer):
             value = value[key]
         if isinstance(value, float) and value != value:  # noqa: PLR0124 -- Inspect's mark for unscored
             return None
-        return _VALUES.get(value, value) if isinstance(value, str) else value
+        return _VALUES.get(value, _TRUTHS.get(value.lower(), value)) if isinstance(value, str) else value
 
 
 def _members(archive: _reading.Archive) -> Iterator[tuple[str, Record]]:

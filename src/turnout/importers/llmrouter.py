@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from turnout.importers import _reading
-from turnout.importers._rows import Rows, clean
+from turnout.importers._rows import Rows, as_number, clean
 from turnout.importers.base import Importer
 
 __all__ = ["LLMRouter"]
@@ -73,7 +73,8 @@ class LLMRouter(Importer):
         for where, row in found:
             query, task = _reading.need(row, "query", where, str), row.get("task_name")
             answer = row.get("response")
-            if isinstance(answer, str) and answer.startswith(("ERROR", "API Error")):
+            score = _reading.need(row, "performance", where)
+            if isinstance(answer, str) and answer.startswith(("ERROR", "API Error")) and not as_number(score):
                 rows.drop("the expert did not answer")
                 continue
             digest = hashlib.sha256(clean(f"{task}\0{query}").encode()).hexdigest()[:16]
@@ -81,7 +82,7 @@ class LLMRouter(Importer):
                 where,
                 query_id=f"{task}/{digest}" if task else digest,
                 expert=_reading.need(row, "model_name", where, str),
-                score=_reading.need(row, "performance", where),
+                score=score,
                 run=where,
                 prompt=query,
                 task=task,

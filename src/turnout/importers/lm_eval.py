@@ -151,7 +151,8 @@ class LMEval(Importer):
             if str(sample.get("filter", "none")) != wanted:
                 rows.drop("another filter")
                 continue
-            if hashes.setdefault(query_id, sample.get("doc_hash")) != sample.get("doc_hash"):
+            known = sample.get("doc_hash")
+            if known is not None and hashes.setdefault(query_id, known) != known:
                 raise LogError(
                     f"{where}: document {doc!r} of {task!r} is another one (doc_hash) than in an earlier file"
                 )
@@ -251,10 +252,11 @@ def _question(sample: Record) -> str | None:
 
 
 def _response(sample: Record) -> str | None:
-    for name in ("resps", "filtered_resps"):
+    """The first answer that was generated: texts by request and repeat; log-likelihoods stand one level deeper."""
+    for name, levels in (("resps", 2), ("filtered_resps", 1)):
         value: Any = sample.get(name)
-        while isinstance(value, list) and value:
-            value = value[0]
+        for _ in range(levels):
+            value = value[0] if isinstance(value, list) and value else None
         if isinstance(value, str):
             return value
     return None
