@@ -83,6 +83,36 @@ def test_litellm_wrapped_hidden_and_by_group(write: Write, tmp_path: Path) -> No
         load(write("x.jsonl", [payload("a", score=1)]), options={"by": "model_group"})
 
 
+def test_litellm_redacted_messages_are_not_one_conversation(write: Write) -> None:
+    hidden = [{"role": "user", "content": "redacted-by-litellm"}]
+    reply = {"choices": [{"message": {"content": "redacted-by-litellm"}}]}
+    log, report = load(write("log.jsonl", [payload(n, messages=hidden, response=reply, score=1) for n in "ab"]))
+    assert log.query_ids == ["request/a", "request/b"]
+    assert "logged without their messages" in report.notes[0]
+    assert not {"response", "prompt"} & {*log.outcomes.columns, *log.queries.columns}
+
+
+def test_litellm_a_text_as_input_is_a_conversation(write: Write) -> None:
+    rows = [payload(n, model, messages="hi", call_type="aresponses", score=1) for n, model in (("a", "m"), ("b", "n"))]
+    log, report = load(write("log.jsonl", rows))
+    assert (log.texts, report.outcomes, report.notes) == (["hi"], 2, ())
+
+
+def test_litellm_a_cost_that_could_not_be_told_is_missing(write: Write) -> None:
+    unknown = {"response_cost": 0.0, "response_cost_failure_debug_info": {"error_str": "this model isn't mapped yet"}}
+    rows = [payload("a", score=1), payload("b", "n", score=1, **unknown), payload("c", "o", score=1, response_cost=0.0)]
+    log, _ = load(write("log.jsonl", rows))
+    assert log.outcomes["cost"].to_list() == [0.01, None, 0.0]
+
+
+def test_litellm_anthropic_messages_are_text(write: Write) -> None:
+    reply = {"type": "message", "content": [{"type": "text", "text": "yes"}]}
+    reply["usage"] = {"input_tokens": 7, "output_tokens": 3}  # type: ignore[assignment]
+    rows = [payload("a", call_type="anthropic_messages", response=reply, score=1)]
+    outcome = load(write("log.jsonl", rows))[0].outcomes.to_dicts()[0]
+    assert (outcome["response"], outcome["prompt_tokens"], outcome["completion_tokens"]) == ("yes", 7, 3)
+
+
 def exchange(model: str = "m", text: str = "hi", **changes: Any) -> dict[str, Any]:
     """A line of request and response."""
     reply = {"id": "c1", "model": f"{model}-2024", "choices": [{"message": {"content": [{"text": "yes"}]}}]}
@@ -100,6 +130,23 @@ def test_openai_reads_three_interfaces(write: Write) -> None:
     assert log.experts == ("c", "r", "m")
     assert len(log) == 2  # the chat has a system message
     assert log.matrix("prompt_tokens")[0].tolist()[1] == 8
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"instructions": "In French."}, {"instructions": "In German."}),
+        ({"previous_response_id": "r1"}, {"previous_response_id": "r2"}),
+        ({"input": [{"type": "function_call_output", "output": "1"}]}, {"input": [{"type": "x", "output": "2"}]}),
+        ({"input": None, "prompt": {"id": "p", "variables": {"x": 1}}}, {"input": None, "prompt": {"id": "p"}}),
+    ],
+)
+def test_openai_responses_are_told_apart_by_more_than_their_input(
+    write: Write, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    rows = [exchange(request={"model": "m", "input": "hi", **each}) for each in (one, one, other)]
+    _, report = load(write("log.jsonl", rows))
+    assert (report.queries, report.repeated) == (2, 1)
 
 
 def test_openai_failures_are_dropped(write: Write) -> None:

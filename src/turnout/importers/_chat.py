@@ -1,4 +1,4 @@
-"""Chat requests and responses in OpenAI's shapes: what was asked, what came back, what it took."""
+"""Chat requests and responses in OpenAI's shapes, and Anthropic's messages: asked, answered, what it took."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 from typing import Any
 
 from turnout.importers._reading import Record
+
+_BEFORE = ("instructions", "previous_response_id", "conversation")  # of a response, beside its input
 
 
 def text_of(content: Any) -> str:
@@ -45,15 +47,22 @@ def identity(request: Any) -> str:
     """
     messages = [request] if isinstance(request, str) else request if isinstance(request, list) else [request]
     turns = [
-        [m.get("role", "user"), m.get("content"), m.get("tool_calls")] if isinstance(m, dict) else ["user", m, None]
+        [m.get("role", "user"), m.get("content", m), m.get("tool_calls")] if isinstance(m, dict) else ["user", m, None]
         for m in messages
     ]
     document = json.dumps(turns, sort_keys=True, default=str)
     return hashlib.sha256(document.encode()).hexdigest()[:16]
 
 
+def identity_of(body: Record) -> str:
+    """The same for a request's body: with the instructions, and the conversation that it goes on with."""
+    request = request_of(body)
+    before = [{name: body[name]} for name in _BEFORE if body.get(name)]
+    return identity([*before, *(request if isinstance(request, list) else [request])])
+
+
 def answer(response: Any) -> str | None:
-    """The first choice's text of a chat completion, a completion or a response object; None where it has none."""
+    """The text of a completion's first choice, a response object or an Anthropic message; None where it has none."""
     if isinstance(response, str):
         return response
     if not isinstance(response, dict):
@@ -64,7 +73,7 @@ def answer(response: Any) -> str | None:
             return text_of(message.get("content")) or None
         return choice.get("text") if isinstance(choice, dict) and isinstance(choice.get("text"), str) else None
     parts = [text_of(item.get("content")) for item in _list(response, "output") if isinstance(item, dict)]
-    return "\n".join(part for part in parts if part) or None
+    return "\n".join(part for part in (*parts, text_of(response.get("content"))) if part) or None
 
 
 def usage(response: Any) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from turnout.importers.base import Importer, Text
 __all__ = ["LiteLLM"]
 
 _PATHS = ("score", "metadata.score", "metadata.requester_metadata.score", "metadata.spend_logs_metadata.score")
-_TEXT_CALLS = ("completion", "responses")
+_TEXT_CALLS = ("completion", "responses", "anthropic_messages")
+_UNKNOWN = ("redacted-by-litellm", "default-message-value")  # what stands for messages that were not logged
 _WRAPPED = "standard_logging_object"
 
 
@@ -108,7 +109,8 @@ class LiteLLM(Importer):
             rows.drop("answered from a cache")
             return False
         name, messages = record.get("id"), record.get("messages")
-        hidden = not messages or isinstance(messages, str)
+        asked, answer = _chat.asked(messages), _chat.answer(record.get("response"))
+        hidden = not messages or asked in _UNKNOWN
         if hidden:
             rows.note("some requests were logged without their messages; each is a query of its own")
         rows.add(
@@ -117,9 +119,9 @@ class LiteLLM(Importer):
             expert=_reading.need(record, self.by, where, str),
             score=grades.of(record, (name, record.get("trace_id"))),
             run=str(name or where),
-            prompt=None if hidden else _chat.asked(messages),
-            response=_chat.answer(record.get("response")),
-            cost=record.get("response_cost"),
+            prompt=None if hidden else asked,
+            response=None if answer in _UNKNOWN else answer,
+            cost=None if record.get("response_cost_failure_debug_info") else record.get("response_cost"),
             latency=_seconds(record),
             **_tokens(record),
         )

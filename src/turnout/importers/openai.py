@@ -113,7 +113,7 @@ class OpenAI(Importer):
         names = (line.get("custom_id"), line.get("id"), reply.get("id"))
         rows.add(
             where,
-            query_id=_chat.identity(request),
+            query_id=_chat.identity_of(body),
             expert=body.get("model") or _reading.need(reply, "model", f"{where}: response", str),
             score=grades.of(line, names),
             run=where,
@@ -154,7 +154,7 @@ def _asked(asked: Mapping[str, list[Record]], name: str, reply: Record, where: s
     answered_by = str(reply.get("model", ""))
     same = [body for body in bodies if answered_by.startswith(str(body.get("model")))] or bodies
     same.sort(key=lambda body: -len(str(body.get("model"))))
-    if len({_chat.identity(_chat.request_of(body)) for body in bodies}) > 1 and len(same) > 1:
+    if len({_chat.identity_of(body) for body in bodies}) > 1 and len(same) > 1:
         raise LogError(f"{where}: the custom_id {name!r} stands for several requests; import one batch at a time")
     return same[0]
 
