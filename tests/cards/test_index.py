@@ -74,6 +74,29 @@ def test_the_shortlist_holds_the_nearest() -> None:
         assert len(near) < len(rows) / 2
 
 
+def test_removed_cards_take_no_place_from_those_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many cards on one topic go: the ones left are still found, by meaning and by words."""
+    monkeypatch.setattr(vectors, "EXACT", 64)
+    monkeypatch.setattr(vectors, "SHORTLIST", 32)
+    monkeypatch.setattr(index, "POOL", 16)
+    rng = np.random.default_rng(0)
+    rows = {f"n{n}": rng.standard_normal(32) + 4.0 * (n < 80) for n in range(301)} | {"ask": np.full(32, 1.0)}
+    live = CardIndex(
+        (Card(f"c{n}", f"n{n}") for n in range(301)), encode=lambda texts: np.stack([rows[t] for t in texts])
+    )
+    live.remove([f"c{n}" for n in range(79)])
+    assert live.search("ask", k=1)[0].card.id == "c79"
+    assert len(live.search("ask", k=16)) == 16
+
+
+def test_words_of_removed_cards_alone_are_no_rare_words() -> None:
+    lexical = Lexical()
+    for text in ("rain today", "rain tomorrow", "zyx"):
+        lexical.add({"description": text})
+    lexical.remove(2)
+    assert lexical.rough("rain zyx")[:2].all()
+
+
 def test_words_count_and_rare_words_count_more() -> None:
     lexical = Lexical()
     for text in ("stock prices today", "weather today", "weather today again"):

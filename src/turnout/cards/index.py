@@ -116,6 +116,8 @@ class CardIndex:
         for id in gone:
             slot = self._slot_of.pop(id)
             self._lexical.remove(slot)
+            if self._vectors is not None:
+                self._vectors.remove(slot)
             self._cards[slot] = None
         if len(self._cards) - len(self) > max(SPARE, len(self) // 4):
             self._compact()

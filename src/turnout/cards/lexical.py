@@ -91,7 +91,7 @@ class Lexical:
         Common terms weigh little and cost most; `at` brings them in for the slots that matter.
         """
         found = self._found(text)
-        rare = [(posting, weight) for posting, weight in found if posting.live <= COMMON * self.live]
+        rare = [(posting, weight) for posting, weight in found if 0 < posting.live <= COMMON * self.live]
         return self._summed(rare or found)
 
     def at(self, text: str, slots: NDArray[np.intp]) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ Shape letters: C slots, D dimensions, B bits, W 64-bit words.
 
 from __future__ import annotations
 
+from array import array
 from functools import cache
 from typing import Any
 
@@ -35,6 +36,7 @@ class Vectors:
         self.size = 0
         self._rows_CD: NDArray[np.float32] = np.empty((16, dimensions), dtype=np.float32)
         self._signs_WC: NDArray[np.uint64] = np.empty((BITS // 64, 16), dtype=np.uint64)
+        self._gone = array("q")
 
     @property
     def rows(self) -> NDArray[np.float32]:
@@ -51,6 +53,10 @@ class Vectors:
         self._signs_WC[:, self.size : end] = _signs(self._rows_CD[self.size : end]).T
         self.size = end
 
+    def remove(self, slot: int) -> None:
+        """Shortlist a slot no more; its row stays until the owner rebuilds."""
+        self._gone.append(slot)
+
     def cosines(self, row_D: NDArray[np.floating[Any]], slots: NDArray[np.intp] | None = None) -> NDArray[np.float32]:
         """Cosine to every slot, or to the given ones."""
         rows = self.rows if slots is None else self.rows[slots]
@@ -65,6 +71,7 @@ class Vectors:
         apart_C = np.zeros(self.size, dtype=np.uint16)
         for signs_C, sign in pairs[:COARSE]:
             apart_C += np.bitwise_count(signs_C ^ sign)
+        apart_C[np.array(self._gone)] = BITS + 1
         first = _nearest(apart_C, 8 * SHORTLIST)
         apart_K = apart_C[first]
         for signs_C, sign in pairs[COARSE:]:
