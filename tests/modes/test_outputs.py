@@ -34,6 +34,10 @@ from turnout.modes import (
         ("", ""),
         ("  \n ", ""),
         ("Answer: 12\nI hope that helps", "12"),
+        ("so f(x) = 12", "12"),
+        ("Answer: -0.00", "0"),
+        ("Answer: 0.0000001", "0.0000001"),
+        ("Answer: 1" + "0" * 400, "1" + "0" * 400),
     ],
 )
 def test_final_answers(text: str, answer: str) -> None:

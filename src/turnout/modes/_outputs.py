@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from turnout.features import Floats
 
 _MARK = re.compile(r"(?:final answer|answer)\s*(?:is)?\s*[:=]|####", re.IGNORECASE)
-_LETTER = re.compile(r"^\W*(?:option\s+)?([A-Za-z])(?:\)|\.|:|\s*$)|\(([A-Za-z])\)", re.IGNORECASE)
+_LETTER = re.compile(r"^\W*(?:option\s+)?([A-Za-z])(?:\)|\.|:|\s*$)|(?<!\w)\(([A-Za-z])\)", re.IGNORECASE)
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
@@ -42,8 +43,8 @@ def final_answer(text: str) -> str:
         return (letter[1] or letter[2]).upper()
     numbers = _NUMBER.findall(line)
     if numbers:
-        value = float(numbers[-1].replace(",", ""))
-        return str(int(value)) if value == int(value) else repr(value)
+        value = Decimal(numbers[-1].replace(",", "")).normalize()
+        return f"{value + 0:f}"  # + 0 makes −0 the same as 0
     return "".join(re.findall(r"\w+", line.lower()))
 
 
