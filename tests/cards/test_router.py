@@ -148,6 +148,11 @@ def test_bad_input_is_refused() -> None:
         router.fit([], [])
     with pytest.raises(CardError, match="at least 10 different texts"):
         router.fit(["rain"] * 50, ["weather"] * 50)
+    with pytest.raises(CardError, match="`calibration` needs two texts or more"):
+        router.fit(*labelled(["weather", "stocks"], 20, seed=0), calibration=(["rain"], ["weather"]))
+    for most in (0, -1):
+        with pytest.raises(ParameterError, match=f"`most` must be a positive integer or None, got {most}"):
+            router.select("rain", most=most)
     for name in ("coverage", "cede"):
         with pytest.raises(ParameterError, match=name):
             router.fit(["rain"] * 12, ["weather"] * 12, **{name: 1.5})

@@ -82,6 +82,8 @@ def fit(
         train, held = _split(train, seed)
     else:
         held = _utterances(index, *calibration)
+        if len(held.texts) < 2:
+            raise CardError("`calibration` needs two texts or more: one half sets weights, the other thresholds")
     found = dict(signals) if signals is not None else {name: registry.create("signal", name) for name in SIGNALS}
     if signals is None and encoder is not None:
         found["embedding"] = encoder.clone()

@@ -21,7 +21,7 @@ from turnout.cards.floors.base import Evidence, Floor
 from turnout.cards.fusion import Fusion
 from turnout.cards.index import CardIndex
 from turnout.cards.matchers.base import Matcher
-from turnout.errors import CardError, NotFittedError, StateError
+from turnout.errors import CardError, NotFittedError, ParameterError, StateError
 from turnout.features import Features, Floats
 from turnout.routers import saving
 from turnout.signals.base import Signal
@@ -153,7 +153,9 @@ class CardRouter:
         return self.select_many([text], most=most)[0]
 
     def select_many(self, texts: Sequence[str], *, most: int | None = None) -> list[Choice]:
-        """A choice per text. Raises CardError for what is no text, or without any card."""
+        """A choice per text. Raises CardError for what is no text, or without any card, and ParameterError."""
+        if most is not None and (not isinstance(most, int) or most < 1):
+            raise ParameterError(f"`most` must be a positive integer or None, got {most!r}")
         for text in texts:
             if not isinstance(text, str):
                 raise CardError(f"a query must be a text, got {type(text).__name__}")
