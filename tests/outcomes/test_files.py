@@ -71,6 +71,13 @@ def test_round_trip(name: str, log: OutcomeLog, tmp_path: Path) -> None:
     assert back.fingerprint() == log.fingerprint()
 
 
+@pytest.mark.parametrize("name", ["folder", "log.parquet", "log.jsonl", "log.csv"])
+def test_a_name_is_no_pattern(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "runs [seed=*]" / name
+    OutcomeLog.from_arrays(["a", "b"], ["x"], [[1], [0]]).write(path)
+    assert len(OutcomeLog.read(path)) == 2
+
+
 def test_a_full_log_keeps_its_order(tmp_path: Path) -> None:
     log = OutcomeLog.from_arrays(["b", "a", "c"], ["z", "a"], [[1, 0], [0.25, 1], [0, 0]], tasks=["t", None, "u"])
     for name in ("folder", "log.parquet", "log.jsonl", "log.csv"):

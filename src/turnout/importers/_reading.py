@@ -101,7 +101,7 @@ def header(file: Path) -> list[str]:
     """The names in the first row of a CSV file, or the columns of a Parquet file; [] where there are none."""
     if file.suffix.lower() == ".parquet":
         try:
-            return pl.scan_parquet(file).collect_schema().names()
+            return pl.scan_parquet(file, glob=False).collect_schema().names()
         except (pl.exceptions.PolarsError, OSError):
             return []
     text = head(file)
@@ -164,7 +164,7 @@ def table(file: Path) -> Iterator[tuple[str, Record]]:
 
 def _parquet(file: Path) -> Iterator[tuple[str, Record]]:
     try:
-        frame = pl.read_parquet(file)
+        frame = pl.read_parquet(file, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise LogError(f"{file}: not a readable Parquet file: {error}") from error
     for number, row in enumerate(frame.iter_rows(named=True), 1):

@@ -56,14 +56,14 @@ def write(queries: pl.DataFrame, outcomes: pl.DataFrame, path: Path) -> None:
 
 def _parquet(path: Path) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise LogError(f"{path}: not a readable Parquet file: {error}") from error
 
 
 def _jsonl(path: Path) -> pl.DataFrame:
     try:
-        frame = pl.read_ndjson(_without_mark(path), infer_schema_length=None)
+        frame = pl.read_ndjson(_plain(path), infer_schema_length=None)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise LogError(f"{path}: {_bad_line(path) or error}") from error
 
@@ -71,10 +71,13 @@ def _jsonl(path: Path) -> pl.DataFrame:
     return frame.with_columns(pl.col(name).cast(pl.String) for name in blank if not name.startswith(SIGNAL))
 
 
-def _without_mark(path: Path) -> Path | bytes:
-    """The file, or what follows its byte order mark, which polars does not read over."""
+def _plain(path: Path) -> Path | bytes:
+    """The file, or its bytes where polars would stop at a byte order mark or take the name for a pattern."""
     with path.open("rb") as file:
-        return file.read() if file.read(len(BOM_UTF8)) == BOM_UTF8 else path
+        begins = file.read(len(BOM_UTF8))
+        if begins == BOM_UTF8:
+            return file.read()
+        return begins + file.read() if set("*?[") & set(str(path)) else path
 
 
 def _bad_line(path: Path) -> str | None:
@@ -94,7 +97,7 @@ def _refuse(constant: str) -> None:
 
 def _csv(path: Path) -> pl.DataFrame:
     try:
-        frame = pl.read_csv(path, infer_schema=False)
+        frame = pl.read_csv(path, infer_schema=False, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise LogError(f"{path}: not a readable CSV file: {error}") from error
     return frame.with_columns(_typed(path, frame[name]) for name in frame.columns)
