@@ -60,16 +60,43 @@ def test_errors_are_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path)
 
 def test_clean_keeps_weights_unless_asked(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    for name in ("models/a.gguf", "traces.sqlite", "logs/x.log"):
+    for name in ("models/a.gguf", "traces.sqlite", "traces.sqlite-wal", "logs/x.log", "imports/x/a.json", "mine.txt"):
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_text("x")
     assert RUN.invoke(build(), ["clean"], input="n\n").exit_code == 1
     assert (home / "traces.sqlite").exists()
     assert RUN.invoke(build(), ["clean", "--yes"]).exit_code == 0
-    assert [entry.name for entry in home.iterdir()] == ["models"]
+    assert sorted(entry.name for entry in home.iterdir()) == ["mine.txt", "models"]
     assert RUN.invoke(build(), ["clean", "--models", "-y"]).exit_code == 0
-    assert list(home.iterdir()) == []
+    assert [entry.name for entry in home.iterdir()] == ["mine.txt"]
     assert "nothing to remove" in RUN.invoke(build(), ["clean"]).output
+
+
+def test_the_configured_home_is_shown_and_cleaned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("TURNOUT_HOME")
+    (tmp_path / "turnout.toml").write_text('home = "kept here"\n')
+    (tmp_path / "kept here").mkdir()
+    (tmp_path / "kept here" / "traces.sqlite").touch()
+    assert RUN.invoke(build(), ["config", "path"]).output.endswith("data: kept here\n")
+    assert RUN.invoke(build(), ["clean", "--yes"]).exit_code == 0
+    assert list((tmp_path / "kept here").iterdir()) == []
+
+
+def test_a_configuration_is_shown_as_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "turnout.toml").write_text(
+        '[router]\ndefault = "[/x]"\n[router.signals.k]\ntype = "regex"\npattern = "[a-z]+"\n'
+    )
+    shown = RUN.invoke(build(), ["config", "show"])
+    assert shown.exit_code == 0, shown.exception
+    assert "'[/x]'" in shown.output
+    assert "'[a-z]+'" in shown.output
+
+
+def test_a_place_that_cannot_be_written_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["init", "no such folder/x.toml"])
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err == "error: [Errno 2] No such file or directory: 'no such folder/x.toml'\n"
 
 
 def test_plain_and_show() -> None:

@@ -26,6 +26,17 @@ def test_pulled_weights_are_found_in_turnouts_home(monkeypatch: pytest.MonkeyPat
     assert np.linalg.norm(rows, axis=1) == pytest.approx(np.ones(2), abs=1e-5)
 
 
+def test_pulled_weights_are_found_where_the_configuration_keeps_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("TURNOUT_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "turnout.toml").write_text('home = "kept"\n')
+    (tmp_path / "kept" / "models").mkdir(parents=True)
+    write(tmp_path / "kept" / "models" / "all-minilm-l6-v2.safetensors", tensors())
+    assert len(Sentence().fit([]).transform(["sort a list"])) == 1
+
+
 def test_other_weights_than_at_the_fit_are_refused(tmp_path: Path) -> None:
     first, second = (str(write(tmp_path / f"{n}.safetensors", tensors(n))) for n in (1, 2))
     fitted = Sentence(first).fit([])

@@ -35,7 +35,7 @@ def build() -> typer.Typer:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; a TurnoutError becomes one line on stderr and exit status 1 (2 for configuration)."""
+    """Run the command line; an error of ours or of a file is one line on stderr, exit status 1 (2: configuration)."""
     try:
         build()(arguments)
     except TurnoutError as error:
@@ -44,6 +44,9 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader (head, say) has gone; Python would complain when flushing at exit
         sys.exit(0)
+    except OSError as error:  # a place that cannot be written, a full disk
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
 
 
 def _version(wanted: bool) -> None:

@@ -8,19 +8,21 @@ from typing import Annotated
 
 import typer
 
+OURS = ("imports", "logs", "traces.sqlite*")
+
 
 def command(
     models: Annotated[bool, typer.Option("--models", help="Remove the weights too.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Remove traces, logs and fitted state; with --models the weights too."""
+    """Remove traces, logs and fetched sources; with --models the weights too."""
     from turnout.cli._output import stdout
-    from turnout.config import home
+    from turnout.config import home, load
 
     console = stdout()
-    folder = home()
-    kept = () if models else ("models",)
-    doomed = sorted(entry for entry in folder.glob("*") if entry.name not in kept) if folder.is_dir() else []
+    folder = home(load())
+    ours = (*OURS, "models") if models else OURS  # the folder may hold other things: TURNOUT_HOME can be any
+    doomed = sorted(entry for name in ours for entry in folder.glob(name)) if folder.is_dir() else []
     if not doomed:
         console.print(f"nothing to remove in {folder}")
         return

@@ -16,16 +16,17 @@ ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="A con
 @app.command()
 def show(config: ConfigOption = None, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Print each value and its origin."""
+    from rich.markup import escape
+
     from turnout.config import leaves, load
 
     loaded = load(config)
     rows = [(key, value, loaded.origins[key]) for key, value in leaves(loaded)]
+    shown = [(key, escape(repr(value)), escape(origin)) for key, value, origin in rows]
     emit(
         {key: {"value": value, "origin": origin} for key, value, origin in rows},
         as_json,
-        lambda console: console.print(
-            table(["key", "value", "origin"], [(key, repr(value), origin) for key, value, origin in rows])
-        ),
+        lambda console: console.print(table(["key", "value", "origin"], shown)),
     )
 
 
@@ -62,6 +63,6 @@ def check(config: ConfigOption = None, as_json: Annotated[bool, typer.Option("--
 @app.command()
 def path() -> None:
     """Print where the user's file and the data folder are."""
-    from turnout.config import home, user_file
+    from turnout.config import home, load, user_file
 
-    stdout().print(f"configuration: {user_file()}\ndata: {home()}")
+    stdout().print(f"configuration: {user_file()}\ndata: {home(load())}", markup=False)

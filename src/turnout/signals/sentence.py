@@ -44,11 +44,15 @@ class Sentence(Signal):
 
     def _load(self) -> Transformer:
         from turnout.config import home
+        from turnout.config import load as configuration
         from turnout.signals.encoders.transformer import PUBLISHED, load
 
         if self.encoder not in PUBLISHED:
             return load(Path(self.encoder))
-        file = home() / "models" / f"{self.encoder}.safetensors"
+        name = f"{self.encoder}.safetensors"
+        file = home() / "models" / name
+        if not file.is_file():  # a configuration may keep weights elsewhere
+            file = home(configuration()) / "models" / name
         if not file.is_file():
             raise ParameterError(
                 f"the weights of {self.encoder} are not here; fetch them with `turnout models pull {self.encoder}`"
