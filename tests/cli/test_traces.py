@@ -98,6 +98,19 @@ def test_export(filled: Path, tmp_path: Path) -> None:
     assert OutcomeLog.read(tmp_path / "log").query_ids == ["tr_0"]
 
 
+def test_export_counts_what_it_looked_at(filled: Path) -> None:
+    run("grade", str(_scores(filled, "tr_4")))
+    found = json.loads(run("export", "log", "--days", "2", "--json"))
+    assert (found["traces"], found["outcomes"]) == (2, 1)
+    assert "1 traces have none yet" in run("export", "log", "--days", "2")
+
+
+def _scores(folder: Path, *traces: str) -> Path:
+    path = folder / "scores.jsonl"
+    path.write_text("".join(json.dumps({"trace": trace, "score": 1}) + "\n" for trace in traces))
+    return path
+
+
 def test_grade_by_target_then_export(filled: Path, tmp_path: Path) -> None:
     rules = [
         {"trace": "tr_1", "target": "4"},

@@ -72,8 +72,8 @@ def export(
     from turnout.cli._output import emit
 
     with _open(config, file) as store:
-        log = store.export(out, since=_since(days))
-        total = len(store)
+        since = _since(days)
+        log, total = store.export(out, since=since), store.count(since)
     result = {"log": str(out), "traces": total, "outcomes": len(log), "experts": list(log.experts)}
     left = total - len(log)
     text = f"wrote {len(log):,} outcomes of {len(log.experts)} experts to {out}"

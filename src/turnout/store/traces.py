@@ -153,8 +153,13 @@ class TraceStore:
         raise RequestError(f"{problem} {trace_id!r}", status=404, param="trace")
 
     def __len__(self) -> int:
+        return self.count()
+
+    def count(self, since: float | None = None) -> int:
+        """How many traces there are, from a time on (seconds since the epoch) if one is given."""
         with closing(self._reader()) as reader:
-            return int(reader.execute("SELECT count(*) FROM traces").fetchone()[0])
+            query = "SELECT count(*) FROM traces WHERE time >= ?"
+            return int(reader.execute(query, (-math.inf if since is None else since,)).fetchone()[0])
 
     def prune(self, *, max_days: float | None = None, max_mb: float | None = None) -> int:
         """Delete what is older or more than allowed, oldest first, and shrink the file; the number of rows deleted."""
