@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import warnings
 
@@ -10,7 +11,26 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from turnout.nn import FFN, LinearGate, LossFreeBias, RoutedLayer, RoutingContext, RoutingStats, SwitchLoss, TopK
+from turnout.nn import (
+    FFN,
+    EntropyLoss,
+    ExpertChoice,
+    L1Controller,
+    LinearGate,
+    LossFreeBias,
+    MaskSchedule,
+    ReLU,
+    RoutedLayer,
+    RoutingContext,
+    RoutingStats,
+    Sinkhorn,
+    SwitchLoss,
+    Threshold,
+    TopK,
+    TopP,
+    ZLoss,
+    update_biases,
+)
 
 
 def layer_of(width: int = 8) -> RoutedLayer:
@@ -25,9 +45,9 @@ class Loss(nn.Module):
         super().__init__()
         self.layer = layer
 
-    def forward(self, x: Tensor) -> Tensor:
-        routed = self.layer(x)
-        loss: Tensor = routed.output.square().sum() + routed.losses["switch_loss"]
+    def forward(self, x: Tensor, context: RoutingContext | None = None) -> Tensor:
+        routed = self.layer(x, context)
+        loss: Tensor = routed.output.square().sum() + sum(routed.losses.values())
         return loss
 
 
@@ -63,6 +83,92 @@ def test_a_ragged_plan_compiles_too() -> None:
         warnings.simplefilter("ignore")
         found = torch.compile(output, fullgraph=True, backend="eager")(x_TD)
     torch.testing.assert_close(found, output(x_TD), rtol=1e-4, atol=1e-5)
+
+
+SELECTORS = {
+    "top_p": lambda: TopP(0.4),
+    "relu": lambda: ReLU(4),
+    "expert_choice": lambda: ExpertChoice(2),
+    "threshold": lambda: Threshold(k=2),
+    "sinkhorn": lambda: Sinkhorn(2, share=1.0),
+    "mask_schedule": lambda: MaskSchedule(TopK(2), local=2, start=0, end=40),
+}
+
+
+class Chosen(nn.Module):
+    """What a selector makes of its logits, as a number."""
+
+    def __init__(self, selector: nn.Module) -> None:
+        super().__init__()
+        self.selector = selector
+
+    def forward(self, logits_TE: Tensor, context: RoutingContext) -> Tensor:
+        plan = self.selector(logits_TE, context)
+        return (plan.weights_TE * torch.arange(1.0, logits_TE.shape[-1] + 1)).square().sum()
+
+
+def trains_in_one_graph(block: nn.Module, width: int, padded: bool) -> None:
+    """Three batches of other sizes and steps give what they give without a graph, which is traced once."""
+    plain = copy.deepcopy(block)
+    torch.compiler.reset()
+    with warnings.catch_warnings(), torch._dynamo.config.patch(error_on_recompile=True):
+        warnings.simplefilter("ignore")
+        compiled = torch.compile(block, fullgraph=True, dynamic=True, backend="aot_eager")
+        for tokens in (20, 33, 12):
+            x_TD = torch.randn(tokens, width, requires_grad=True)
+            mask_T = torch.arange(tokens) % 4 != 0 if padded else None
+            context = RoutingContext(step=tokens, mask_T=mask_T)
+            found, wanted = (
+                [loss, *torch.autograd.grad(loss, [x_TD, *of.parameters()])]
+                for of, loss in ((block, compiled(x_TD, context)), (plain, plain(x_TD, context)))
+            )
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    assert update_biases(block) == update_biases(plain)
+    for value, other in zip(block.state_dict().values(), plain.state_dict().values(), strict=True):
+        torch.testing.assert_close(value, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("name", list(SELECTORS))
+def test_selectors_train_in_one_graph_for_batches_of_any_size(name: str, padded: bool) -> None:
+    trains_in_one_graph(Chosen(SELECTORS[name]()), 4, padded)
+
+
+@pytest.mark.slow
+def test_balancers_train_in_one_graph_for_batches_of_any_size() -> None:
+    balancers = [LossFreeBias(4), SwitchLoss(0.1), ZLoss(), EntropyLoss(0.1, until=0.9), L1Controller(1, start=0.1)]
+    torch.manual_seed(0)
+    layer = RoutedLayer(LinearGate(8, 4), TopK(2), FFN(4, 8, 8), balancers=balancers)
+    trains_in_one_graph(Loss(layer), 8, padded=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_recomputed_graph_counts_once(inside: bool) -> None:
+    bias, select = LossFreeBias(4), Threshold(k=2)
+    torch.manual_seed(0)
+    layer = RoutedLayer(LinearGate(8, 4), select, FFN(4, 8, 8), balancers=[bias])
+
+    def output(x_TD: Tensor) -> Tensor:
+        found: Tensor = layer(x_TD).output
+        return found
+
+    def recomputed(x_TD: Tensor) -> Tensor:
+        found: Tensor = checkpoint(output, x_TD, use_reentrant=False)
+        return found
+
+    x_TD = torch.randn(20, 8, requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.compiler.reset()
+        if inside:
+            y_TM = torch.compile(recomputed, backend="aot_eager")(x_TD)
+        else:
+            y_TM = checkpoint(torch.compile(output, backend="aot_eager"), x_TD, use_reentrant=False)
+        y_TM.sum().backward()
+    assert int(bias.counts_E.sum()) == 40
+    assert select.seen[1] == 1
 
 
 @pytest.mark.slow

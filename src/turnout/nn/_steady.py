@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, distributed, nn
 
+from turnout.nn.base import recomputing
+
 
 class Steady(nn.Module):
     """A mixin: the buffers named in `steady` keep float32 under `.half()`, `.bfloat16()` and `.to(dtype)`.
@@ -31,12 +33,26 @@ class Steady(nn.Module):
         return self
 
 
+@torch.library.custom_op("turnout::once", mutates_args=())
+def once(more: Tensor) -> Tensor:
+    """A copy; zeros where activation checkpointing runs a forward again, which a graph finds out only when it runs."""
+    return torch.zeros_like(more) if recomputing() else more.clone()
+
+
+once.register_fake(torch.empty_like)
+
+
 def tallied(total: Tensor, more: Tensor) -> Tensor:
     """What one process has counted since the last optimizer step, and `more`; on the device of `more`.
 
+    A recomputed forward adds nothing.
     Such counts are plain attributes: DistributedDataParallel overwrites every buffer with the first process's before a
     forward, so that under gradient accumulation the others' counts would be lost and the first's counted for each.
     """
+    if torch.compiler.is_compiling():
+        more = torch.as_tensor(once(more))
+    elif recomputing():
+        return total
     return more.clone() if total.is_meta else more + total.to(more.device)
 
 

@@ -12,7 +12,7 @@ from turnout.base import Number, OneOf
 from turnout.nn._entropy import tsallis
 from turnout.nn._steady import Steady, drained, tallied
 from turnout.nn.balancers._parts import mean, probabilities
-from turnout.nn.base import Balancer, Routing, recomputing
+from turnout.nn.base import Balancer, Routing
 
 __all__ = ["EntropyLoss"]
 
@@ -86,16 +86,16 @@ class EntropyLoss(Steady, Balancer):
         factor = 1.0 if self.schedule is None else self.schedule(routing.context.step)
         if self.until is None and self.until_step is None:
             return self.sign * factor * self._entropy(p_TE, self.of)
-        if self.training and not recomputing():
+        if self.training:
             self._watch(p_TE.detach(), routing.context.step)
-        return factor * (self._entropy(p_TE, "token") if bool(self.turned) else -self._entropy(p_TE, "mean"))
+        return factor * torch.where(self.turned, self._entropy(p_TE, "token"), -self._entropy(p_TE, "mean"))
 
     def _entropy(self, p_TE: Tensor, of: str) -> Tensor:
         if of == "token":
             return mean(tsallis(p_TE, self.index))
-        if not p_TE.shape[0]:
-            return p_TE.sum()  # of nothing, not the entropy of a mean of zeros
-        return tsallis(p_TE.mean(0), self.index)
+        tokens = p_TE.shape[0]
+        mean_E = p_TE.sum(0) / max(tokens, 1)
+        return min(tokens, 1) * tsallis(mean_E, self.index)  # of nothing 0, not the entropy of a mean of zeros
 
     def _watch(self, p_TE: Tensor, step: int) -> None:
         if self.until_step is not None and step >= self.until_step:

@@ -10,7 +10,7 @@ from torch import Tensor
 from turnout.base import Number
 from turnout.nn._steady import Steady, drained, tallied
 from turnout.nn.balancers._parts import real
-from turnout.nn.base import Balancer, Routing, recomputing
+from turnout.nn.base import Balancer, Routing
 
 __all__ = ["L1Controller"]
 
@@ -70,7 +70,7 @@ class L1Controller(Steady, Balancer):
         tokens = scores_TE.shape[0]
         counts_E = routing.plan.counts_E
         rows = counts_E.sum()
-        if self.training and not recomputing():
+        if self.training:
             self.fired = tallied(self.fired, torch.stack([rows, counts_E.new_tensor(tokens)]))
         excess = rows / (self.k * max(tokens, 1))
         pressure = self.strength * excess**self.damping

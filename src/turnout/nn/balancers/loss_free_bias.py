@@ -9,7 +9,7 @@ from torch import Tensor
 
 from turnout.base import Number
 from turnout.nn._steady import Steady, drained, tallied
-from turnout.nn.base import Balancer, Routing, recomputing
+from turnout.nn.base import Balancer, Routing
 
 __all__ = ["LossFreeBias"]
 
@@ -59,6 +59,6 @@ class LossFreeBias(Steady, Balancer):
         return True
 
     def _loss(self, routing: Routing) -> None:
-        if self.training and not recomputing():
+        if self.training:
             with torch.no_grad():
                 self.counts_E = tallied(self.counts_E, routing.plan.counts_E)

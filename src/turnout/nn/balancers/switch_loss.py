@@ -10,7 +10,7 @@ from torch import Tensor
 from turnout.base import Number, OneOf
 from turnout.nn._steady import over_replicas, tallied
 from turnout.nn.balancers._parts import mean, probabilities, real, sequences
-from turnout.nn.base import Balancer, Routing, recomputing
+from turnout.nn.base import Balancer, Routing
 
 __all__ = ["SwitchLoss"]
 
@@ -56,8 +56,9 @@ class SwitchLoss(Balancer):
         return plan.experts * (share_E * scores_TE.sum(0)).sum() / max(scores_TE.shape[0], 1)
 
     def _gathered(self, counts_E: Tensor) -> Tensor:
-        if self.training and not recomputing():
-            self.counts_E = tallied(self.counts_E, counts_E) if self.counts_E.numel() else counts_E
+        if self.training:
+            before_E = self.counts_E if self.counts_E.numel() else torch.zeros_like(counts_E)
+            self.counts_E = tallied(before_E, counts_E)
         # one process may evaluate alone, and would wait for the others for good
         return over_replicas(self.counts_E) if self.training else counts_E
 

@@ -33,4 +33,4 @@ class ZLoss(Balancer):
         self.coefficient = coefficient
 
     def _loss(self, routing: Routing) -> Tensor:
-        return mean(real(routing.plan.logits_TE, routing).logsumexp(-1).square())
+        return mean(real(routing.plan.logits_TE.logsumexp(-1).square(), routing))

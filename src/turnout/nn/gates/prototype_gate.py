@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from turnout.base import Number, OneOf
 from turnout.nn._steady import Steady, drained, tallied
-from turnout.nn.base import Gate, recomputing
+from turnout.nn.base import Gate
 from turnout.nn.plan import RoutingContext
 
 __all__ = ["PrototypeGate"]
@@ -94,7 +94,7 @@ class PrototypeGate(Steady, Gate):
     def _logits(self, x_TD: Tensor, context: RoutingContext) -> Tensor:
         unit_TD = F.normalize(self.project(x_TD), dim=-1)
         cosine_TE = unit_TD @ F.normalize(self.prototypes.float(), dim=-1).T
-        if self.update == "ema" and self.training and not recomputing():
+        if self.update == "ema" and self.training:
             self._gather(unit_TD.detach(), cosine_TE.detach(), context)
         return cosine_TE * self.log_scale.float().clamp(max=math.log(SHARPEST)).exp()
 

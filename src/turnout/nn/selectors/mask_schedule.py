@@ -9,7 +9,7 @@ from torch import Tensor
 
 from turnout.base import Number, Of
 from turnout.errors import ParameterError, RoutingError
-from turnout.nn.base import Selector, recomputing
+from turnout.nn.base import Selector
 from turnout.nn.plan import Plan, RoutingContext
 
 __all__ = ["MaskSchedule"]
@@ -24,7 +24,7 @@ class MaskSchedule(Selector):
 
     Source: Tan et al., "ReXMoE", 2025 (equation 6; local to about step 10 k, all by about 30 k: secondary source).
     Deviation: the paper gives the number, and draws at random in each iteration which experts stay closed. Limits:
-    needs the context's step in training.
+    needs the context's step in training; a compiled graph does not see that fewer are open than a top-k takes.
 
     >>> from turnout.nn import TopK
     >>> select = MaskSchedule(TopK(2), local=2, start=0, end=10)
@@ -57,16 +57,25 @@ class MaskSchedule(Selector):
         share = max(0.0, (step - self.start) / max(self.end - self.start, 1))
         return self.local + int(share * (experts - self.local) + 1e-9)
 
-    def _choose(self, logits_TE: Tensor, context: RoutingContext, bias_E: Tensor | None) -> Plan:
-        experts = logits_TE.shape[-1]
-        if self.first + self.local > experts:
-            raise RoutingError(f"MaskSchedule: experts {self.first} to {self.first + self.local - 1} of {experts}")
-        if self.training and not recomputing():
-            self.opened.fill_(max(int(self.opened), context.step))
+    def _open(self, experts: int) -> Tensor | int:
+        """How many experts may be chosen now; while a graph is traced a tensor, so that it holds for every step."""
+        if torch.compiler.is_compiling():
+            share = ((self.opened.double() - self.start) / max(self.end - self.start, 1)).clamp(0, 1)
+            opened = self.local + (share * (experts - self.local) + 1e-9).long()
+            return torch.where(self.opened >= self.end, experts, opened)
         count = self.candidates(int(self.opened), experts)
         k = getattr(self.selector, "k", None)
         if isinstance(k, int) and k > count:
             raise RoutingError(f"MaskSchedule: {count} experts are open, fewer than k={k}")
+        return count
+
+    def _choose(self, logits_TE: Tensor, context: RoutingContext, bias_E: Tensor | None) -> Plan:
+        experts = logits_TE.shape[-1]
+        if self.first + self.local > experts:
+            raise RoutingError(f"MaskSchedule: experts {self.first} to {self.first + self.local - 1} of {experts}")
+        if self.training:  # a recomputed pass has the step that it had, and moves nothing
+            self.opened.clamp_(min=context.step)
+        count = self._open(experts)
         distance_E = (torch.arange(experts, device=logits_TE.device) - self.first) % experts
         plan: Plan = self.selector(logits_TE.masked_fill(distance_E >= count, float("-inf")), context, bias_E)
         return plan

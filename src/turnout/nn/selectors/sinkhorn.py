@@ -52,36 +52,40 @@ class Sinkhorn(Selector):
         refuse_bias("Sinkhorn", bias_E, "transport balances by itself")
         check_k("Sinkhorn", self.k, logits_TE.shape[-1])
         scores_TE = scores_of(logits_TE, "softmax")
-        if self.training and self.share and self._drawn(logits_TE, context):
-            scores_TE = self._transported(logits_TE, scores_TE, context)
+        if self.training and self.share:
+            scores_TE = self._balanced(logits_TE, scores_TE, context)
         by_TE = scores_TE.detach().masked_fill(logits_TE == float("-inf"), float("-inf"))
         idx_TK, full = best(by_TE, self.k, context)
         weights_TK = taken(scores_TE, idx_TK, full)
         weights_TK = normalized(weights_TK) if self.normalize else weights_TK
         return Plan(idx_TK, weights_TK, scores_TE, logits_TE, full=full)
 
-    def _drawn(self, logits_TE: Tensor, context: RoutingContext) -> bool:
-        generator = own_generator(context, "Sinkhorn")
-        return bool(torch.rand((), generator=generator, device=logits_TE.device) < self.share)
+    def _balanced(self, logits_TE: Tensor, scores_TE: Tensor, context: RoutingContext) -> Tensor:
+        """Π or the scores, as the draw says; a graph, which cannot branch by a draw, computes both."""
+        drawn = torch.rand((), generator=own_generator(context, "Sinkhorn"), device=logits_TE.device) < self.share
+        if not torch.compiler.is_compiling():
+            return self._transported(logits_TE, scores_TE, context) if bool(drawn) else scores_TE
+        return torch.where(drawn, self._transported(logits_TE, scores_TE, context), scores_TE)
 
     def _transported(self, logits_TE: Tensor, scores_TE: Tensor, context: RoutingContext) -> Tensor:
-        if context.mask_T is None:
-            return transport(logits_TE / self.sharpness, self.iterations)
-        real_T = context.mask_T.nonzero()[:, 0]
-        return scores_TE.index_copy(0, real_T, transport(logits_TE[real_T] / self.sharpness, self.iterations))
+        plan_TE = transport(logits_TE / self.sharpness, self.iterations, context.mask_T)
+        return plan_TE if context.mask_T is None else torch.where(context.mask_T[:, None], plan_TE, scores_TE)
 
 
-def transport(cost_TE: Tensor, iterations: int) -> Tensor:
-    """Π [T, E] with rows of 1 and columns of T over the number of open experts; 0 where the cost is −inf."""
-    tokens = cost_TE.shape[0]
-    if not tokens:
+def transport(cost_TE: Tensor, iterations: int, mask_T: Tensor | None = None) -> Tensor:
+    """Π [T, E] with rows of 1 and columns of T over the number of open experts; 0 where the cost is −inf.
+
+    Rows where the mask is False carry no mass to a column, nor count in T.
+    """
+    if not cost_TE.shape[0]:
         return cost_TE
+    real_T = torch.ones_like(cost_TE[:, 0], dtype=torch.bool) if mask_T is None else mask_T
     silenced_TE = cost_TE == float("-inf")
-    open_E = ~silenced_TE.all(0)
+    open_E = (~silenced_TE & real_T[:, None]).any(0)
     log_TE = cost_TE.masked_fill(silenced_TE, -1e30)
-    column = torch.log(tokens / open_E.sum())
+    column = torch.log(real_T.sum().clamp_min(1) / open_E.sum().clamp_min(1))
     for _ in range(iterations):
-        column_E = torch.where(open_E, log_TE.logsumexp(0) - column, 0)
-        log_TE = log_TE - column_E
+        mass_TE = log_TE if mask_T is None else log_TE.masked_fill(~mask_T[:, None], -1e30)
+        log_TE = log_TE - torch.where(open_E, mass_TE.logsumexp(0) - column, 0)
         log_TE = log_TE - log_TE.logsumexp(-1, keepdim=True)
     return log_TE.exp()

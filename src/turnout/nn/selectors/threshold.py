@@ -10,7 +10,7 @@ from torch import Tensor
 from turnout.base import Number, OneOf
 from turnout.errors import ParameterError
 from turnout.nn._steady import Steady, drained, tallied
-from turnout.nn.base import Selector, recomputing
+from turnout.nn.base import Selector
 from turnout.nn.plan import Plan, RoutingContext
 from turnout.nn.selectors._parts import SCORES, check_k, normalized, scores_of
 
@@ -86,20 +86,33 @@ class Threshold(Steady, Selector):
     def _level(self, by_TE: Tensor, context: RoutingContext) -> Tensor:
         if self.k is None:
             return self.level
-        real_TE = by_TE if context.mask_T is None else by_TE[context.mask_T]
         compiling = torch.compiler.is_compiling()
-        if not real_TE.numel() or not (self.training or compiling or bool(torch.isnan(self.level))):
+        if not (self.training or compiling or bool(torch.isnan(self.level))):
             return self.level
-        flat = real_TE.reshape(-1)
-        passing = min(max(round(self.k * real_TE.shape[0]), 1), flat.numel())
-        found: Tensor = flat.kthvalue(flat.numel() - passing + 1).values
+        found = self._passing(by_TE, context.mask_T)
+        if found is None:
+            return self.level
         if not self.training:
             return torch.where(torch.isnan(self.level), found, self.level)
-        if not recomputing():
-            # fewer experts may be open than shall pass: −inf, which is no level to move to
-            seen = torch.stack([found, torch.ones_like(found)])
-            self.seen = tallied(self.seen, torch.where(found > float("-inf"), seen, 0.0))
+        # fewer experts may be open than shall pass: −inf, which is no level to move to
+        seen = torch.stack([found, torch.ones_like(found)])
+        self.seen = tallied(self.seen, torch.where(found > float("-inf"), seen, 0.0))
         return found
+
+    def _passing(self, by_TE: Tensor, mask_T: Tensor | None) -> Tensor | None:
+        """The least score that passes so that k a token pass on average; None of no tokens."""
+        assert self.k is not None
+        if torch.compiler.is_compiling() and by_TE.shape[0]:  # how many tokens are no padding is no shape there
+            real_T = torch.ones_like(by_TE[:, 0], dtype=torch.bool) if mask_T is None else mask_T
+            sorted_X = by_TE.masked_fill(~real_T[:, None], float("-inf")).reshape(-1).sort(descending=True).values
+            passing = (self.k * real_T.sum().double()).round().long().clamp_min(1)
+            return sorted_X.gather(0, passing[None] - 1)[0]
+        real_TE = by_TE if mask_T is None else by_TE[mask_T]
+        flat = real_TE.reshape(-1)
+        if not flat.numel():
+            return None
+        above = min(max(round(self.k * real_TE.shape[0]), 1), flat.numel())
+        return flat.kthvalue(flat.numel() - above + 1).values
 
     @torch.no_grad()
     def after_step(self) -> bool:
