@@ -123,6 +123,14 @@ def test_counts_that_no_answer_can_have_are_not_reported() -> None:
     assert usage_of_json(b'{"usage":{"prompt_tokens":7,"completion_tokens":100000000000000000000}}') == Usage(7)
 
 
+def test_counts_may_be_written_as_floats() -> None:
+    counts = b'"prompt_tokens":12.0,"completion_tokens":3e0,"prompt_tokens_details":{"cached_tokens":4.0}'
+    counts = b'{"choices":[],"usage":{%s}}' % counts
+    assert usage_of_json(counts) == Usage(12, 3, 4)
+    assert UsageFilter().feed(b"data: " + counts + b"\n\n") == b""
+    assert usage_of_json(b'{"usage":{"prompt_tokens":1.5,"completion_tokens":true}}') == Usage()
+
+
 def test_an_event_that_is_nested_too_deeply_passes_as_it_came() -> None:
     deep = b'data: {"choices":[],"usage":{"prompt_tokens":1},"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}\n\n"
     assert UsageFilter().feed(deep) == deep

@@ -7,6 +7,7 @@ taken for a line end. Only the last event that carries a usage object counts. An
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 
@@ -21,12 +22,12 @@ _FINISHED = re.compile(rb'data:[ ]?\[DONE\]|"finish_reason"\s*:\s*"')
 
 
 class _Details(msgspec.Struct):
-    cached_tokens: int | None = None
+    cached_tokens: Any = None
 
 
 class _Counts(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Any = None
+    completion_tokens: Any = None
     prompt_tokens_details: _Details | None = None
 
 
@@ -149,6 +150,7 @@ def _event(data: bytes) -> _Event | None:
         return None
 
 
-def _count(tokens: int | None) -> int | None:
-    """What no answer can have consumed counts as not reported: it would make money, or more than the world has."""
-    return tokens if tokens is not None and 0 <= tokens <= MOST_TOKENS else None
+def _count(tokens: Any) -> int | None:
+    """A whole number, 12.0 too. What no answer can have consumed counts as not reported, as what is no number does."""
+    whole = isinstance(tokens, (int, float)) and not isinstance(tokens, bool) and tokens == tokens // 1
+    return int(tokens) if whole and 0 <= tokens <= MOST_TOKENS else None
