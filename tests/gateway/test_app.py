@@ -143,7 +143,19 @@ def test_models_are_listed_and_described(gateway: Any) -> None:
     assert models["object"] == "list"
     assert [model["id"] for model in models["data"]] == ["turnout/auto", "sums", "names"]
     assert gateway.request("GET", "/v1/models/turnout/auto").json()["id"] == "turnout/auto"
-    assert gateway.request("GET", "/v1/models/nobody").status == 404
+    assert gateway.request("GET", "/v1/models/turnout%2Fauto").json()["id"] == "turnout/auto"
+    unknown = gateway.request("GET", "/v1/models/nam")
+    assert (unknown.status, unknown.error["code"], unknown.error["param"]) == (404, "model_not_found", "model")
+    assert "'names'" in unknown.error["message"]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/v1/models", "/v1/models/names"])
+def test_head_is_get_without_its_body(gateway: Any, path: str) -> None:
+    head = gateway.request("HEAD", path)
+    assert (head.status, head.body) == (200, b"")
+    assert head.headers["content-type"] == gateway.request("GET", path).headers["content-type"]
+    assert gateway.request("HEAD", "/v1/chat/completions").status == 405
+    assert gateway.request("POST", path, b"{}").headers["allow"] == "GET, HEAD"
 
 
 def test_feedback_reaches_the_trace(gateway: Any) -> None:

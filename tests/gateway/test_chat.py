@@ -159,6 +159,15 @@ def test_a_conversation_stays_within_the_margin(start: Any) -> None:
     assert gateway.trace(answer.headers["x-turnout-trace"]).session == "s1"
 
 
+def test_a_conversations_name_is_kept_within_bounds(gateway: Any) -> None:
+    body = {"model": "turnout/auto", "messages": [{"role": "user", "content": SUM}]}
+    for answer in (
+        gateway.chat({**body, "metadata": {"session_id": "s" * 100_000}}),
+        gateway.chat(body, x_turnout_session="s" * 1000),
+    ):
+        assert gateway.trace(answer.headers["x-turnout-trace"]).session == "s" * 200
+
+
 @pytest.mark.parametrize(
     "script",
     [

@@ -17,11 +17,12 @@ from turnout.config import Config
 from turnout.errors import RequestError, did_you_mean
 from turnout.gateway.access import Access
 from turnout.gateway.body import UNKNOWN_JSON, invalid
-from turnout.gateway.chat import AUTO, Chat, Decider, TraceSink
+from turnout.gateway.chat import AUTO, Chat, Decider, TraceSink, unknown_model
 from turnout.gateway.metrics import CONTENT_TYPE, Metrics
 from turnout.gateway.replies import Receive, Responder, Send
 from turnout.types import Expert
 
+MODEL = "/v1/models/"
 SLOW = "the body is slow"
 BODY_S = 60.0  # a client that takes longer to send its request is not sending one
 Headers: TypeAlias = Mapping[bytes, bytes]
@@ -104,13 +105,13 @@ class App:
         self._disk = ThreadPoolExecutor(1, "turnout-feedback")
         self._routes: dict[str, dict[str, Handler]] = {
             "/v1/chat/completions": {"POST": chat},
-            "/v1/models": {"GET": self._models},
+            "/v1/models": _read(self._models),
             "/v1/feedback": {"POST": self._take_feedback},
-            "/healthz": {"GET": self._health},
-            "/metrics": {"GET": self._metrics},
+            "/healthz": _read(self._health),
+            "/metrics": _read(self._metrics),
         }
         for name in self._names:
-            self._routes[f"/v1/models/{name}"] = {"GET": self._model(name)}
+            self._routes[f"{MODEL}{name}"] = _read(self._model(name))
 
     async def aclose(self) -> None:
         """Close the pool and stop the threads."""
@@ -147,6 +148,8 @@ class App:
             self.metrics.refused[str(refusal.status)] += 1
             raise refusal
         methods = self._routes.get(path)
+        if methods is None and path.startswith(MODEL):
+            raise unknown_model(path.removeprefix(MODEL), self._names)
         if methods is None:
             near = did_you_mean(path, self._routes).rstrip(";")
             raise RequestError(f"unknown request URL: {method} {path}{near}", status=404, code="unknown_url")
@@ -234,6 +237,11 @@ class App:
             await send({"type": f"{event}.complete"})
             if event == "lifespan.shutdown":
                 return
+
+
+def _read(handler: Handler) -> dict[str, Handler]:
+    """The methods of what is read. Servers leave a body out of the answer to HEAD."""
+    return {"GET": handler, "HEAD": handler}
 
 
 def _described(name: str) -> dict[str, object]:

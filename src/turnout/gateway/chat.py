@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -31,6 +31,7 @@ from turnout.types import BYTES_PER_TOKEN, Arm, Call, Decision, Expert, Plan, Re
 
 AUTO = "turnout/auto"
 DONE = (b"data: [DONE]\n\n", b"data: [DONE]\r\n\r\n")
+LONGEST_NAME = 200  # characters of what a client calls its conversation or tenant; thousands of them are remembered
 CLIENT_LEFT = 499  # nginx's status for a client that closed the connection; seen in traces and metrics only
 T = TypeVar("T")
 OURS_TO_MEND = frozenset({401, 403, 404})  # the gateway's own key or model name, which is none of the client's business
@@ -182,8 +183,8 @@ class Chat:
 
     def _request(self, exchange: Exchange, parsed: Parsed, headers: Mapping[bytes, bytes]) -> Request:
         body = parsed.body
-        name = headers.get(b"x-turnout-session", b"").decode("latin-1")[:200]
-        name = name or (body.metadata and body.metadata.session_id) or ""
+        name = headers.get(b"x-turnout-session", b"").decode("latin-1")
+        name = (name or (body.metadata and body.metadata.session_id) or "")[:LONGEST_NAME]
         keys = exchange.keys = keys_of(body.messages, name or None, body.user)
         thread = self._sessions.find(keys)
         exchange.session = exchange.trace.session = thread.session if thread else name or exchange.trace.id
@@ -196,7 +197,7 @@ class Chat:
             max_tokens=parsed.max_tokens,
             session=exchange.session,
             previous=thread.expert if thread else None,
-            tenant=headers.get(b"x-turnout-tenant", b"").decode("latin-1")[:200] or body.user,
+            tenant=headers.get(b"x-turnout-tenant", b"").decode("latin-1")[:LONGEST_NAME] or body.user,
             turns=turns if self._reads_turns else (),
             cached_tokens=int(cached_bytes(body.messages) / BYTES_PER_TOKEN) if warm else 0,
             tool_loop=thread is not None and tool_loop(body.messages),
@@ -205,9 +206,7 @@ class Chat:
     def _forced(self, wanted: str, request: Request, seed: int) -> Decision:
         arm = self._arms.get(wanted)
         if arm is None:
-            known = (AUTO, *self._arms)
-            message = f"the model {wanted!r} does not exist{did_you_mean(wanted, known)} known: {', '.join(known)}"
-            raise RequestError(message, status=404, code="model_not_found", param="model")
+            raise unknown_model(wanted, (AUTO, *self._arms))
         if refusal := arm.limits.refusal(request):
             raise no_expert({wanted: refusal})
         names = tuple(self._arms)
@@ -344,6 +343,16 @@ async def _watch(receive: Receive, respond: Responder, task: asyncio.Task[None])
         task.cancel()
     else:
         await asyncio.get_running_loop().create_future()  # never ends: `done` means that the client left
+
+
+def unknown_model(wanted: str, known: Sequence[str]) -> RequestError:
+    """The error for a model that is not here.
+
+    >>> unknown_model("turnout/aut", ["turnout/auto"]).code
+    'model_not_found'
+    """
+    message = f"the model {wanted!r} does not exist{did_you_mean(wanted, known)} known: {', '.join(known)}"
+    return RequestError(message, status=404, code="model_not_found", param="model")
 
 
 def no_expert(refusals: Mapping[str, str]) -> RequestError:
