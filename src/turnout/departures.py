@@ -46,15 +46,22 @@ class Departures:
     weights_DF: Floats
     level_F: Floats
     bounds_2F: Floats
+    penalty_F: Floats
 
     @classmethod
     def none(cls, experts: int) -> Departures:
         """Nothing departs."""
-        return cls((), np.zeros((0, experts + 1), np.float32), np.zeros(experts + 1), np.zeros((2, experts + 1)))
+        level_F = np.zeros(experts + 1)
+        return cls((), np.zeros((0, experts + 1), np.float32), level_F, np.zeros((2, experts + 1)), level_F)
 
     @classmethod
-    def learn(cls, features: FeatureMap, logged_NE: Floats, suggested_NE: Floats) -> Departures:
-        """From amounts of any unit, NaN where not logged; those not positive are left out, and sparse signals."""
+    def learn(
+        cls, features: FeatureMap, logged_NE: Floats, suggested_NE: Floats, penalty_F: Floats | None = None
+    ) -> Departures:
+        """From amounts of any unit, NaN where not logged; those not positive are left out, and sparse signals.
+
+        Penalties are chosen by leave-one-out errors unless they are given.
+        """
         on = tuple(name for name, values in features.items() if not isinstance(values, Sparse) and values.shape[1])
         seen_NE = np.isfinite(logged_NE) & (logged_NE > 0) & (suggested_NE > 0)
         experts = seen_NE.shape[1]
@@ -65,7 +72,8 @@ class Departures:
         scale_D = np.where(spread_D > 1e-6, 1.0 / np.maximum(spread_D, 1e-6), 0.0)
         log_NE = np.log(np.where(seen_NE, logged_NE, 1.0) / np.where(seen_NE, suggested_NE, 1.0))
         log_NE -= log_NE.sum(axis=0) / np.maximum(seen_NE.sum(axis=0), 1)
-        lines_DF = _lines((x_ND - x_ND.mean(axis=0)) * scale_D, np.where(seen_NE, log_NE, np.nan))
+        z_ND = (x_ND - x_ND.mean(axis=0)) * scale_D
+        lines_DF, penalty_F = _lines(z_ND, np.where(seen_NE, log_NE, np.nan), penalty_F)
         weights_DF = (lines_DF * scale_D[:, None]).astype(np.float32)
         said_NF = x_ND @ weights_DF
         bounds_2F = np.percentile(said_NF, RANGE, axis=0)
@@ -73,7 +81,7 @@ class Departures:
         amount_NF[:, :experts] *= np.maximum(suggested_NE, 1e-300)
         told_NF = amount_NF * np.exp(np.clip(said_NF, *bounds_2F))
         level_F = np.log(amount_NF.sum(axis=0) / told_NF.sum(axis=0))
-        return cls(on, weights_DF, level_F, bounds_2F + level_F)
+        return cls(on, weights_DF, level_F, bounds_2F + level_F, penalty_F)
 
     def factors(self, features: FeatureMap) -> Floats:
         """By what to multiply each expert's suggestion, (N, E)."""
@@ -86,7 +94,7 @@ class Departures:
     def select(self, columns: Sequence[int]) -> Departures:
         """The chosen experts, in the given order."""
         take = [*columns, -1]
-        return Departures(self.on, self.weights_DF[:, take], self.level_F[take], self.bounds_2F[:, take])
+        return Departures(self.on, *(array[..., take] for array in self._arrays()))
 
     def typical(self, experts: int) -> Departures:
         """Newcomers that depart as the pool does."""
@@ -102,15 +110,16 @@ class Departures:
 
     def state(self) -> dict[str, Any]:
         """Plain values and arrays, for saving."""
-        return {"on": list(self.on), "weights": self.weights_DF, "level": self.level_F, "bounds": self.bounds_2F}
+        names = ("weights", "level", "bounds", "penalty")
+        return {"on": list(self.on), **dict(zip(names, self._arrays(), strict=True))}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Departures:
         """The inverse of `state`."""
-        return cls(tuple(state["on"]), state["weights"], state["level"], state["bounds"])
+        return cls(tuple(state["on"]), state["weights"], state["level"], state["bounds"], state["penalty"])
 
-    def _arrays(self) -> tuple[Floats, Floats, Floats]:
-        return self.weights_DF, self.level_F, self.bounds_2F
+    def _arrays(self) -> tuple[Floats, ...]:
+        return self.weights_DF, self.level_F, self.bounds_2F, self.penalty_F
 
     @cached_property
     def _of_experts(self) -> tuple[Floats, Floats, Floats, Floats]:
@@ -125,23 +134,32 @@ def sample(rows: int) -> NDArray[np.intp]:
     return np.sort(np.random.default_rng(0).permutation(rows)[:SAMPLE])
 
 
-def _lines(z_ND: Floats, log_NE: Floats) -> Floats:
-    """The pool's line and each expert's, the pool's added, on columns of unit variance: (D, F)."""
-    from sklearn.linear_model import RidgeCV
-
+def _lines(z_ND: Floats, log_NE: Floats, penalty_F: Floats | None) -> tuple[Floats, Floats]:
+    """The pool's line and each expert's, the pool's added, on columns of unit variance: (D, F), and penalties (F,)."""
     seen_NE = np.isfinite(log_NE)
     any_N = seen_NE.any(axis=1)
-    mean_N = np.nanmean(log_NE[any_N], axis=1)
-    pool_D = RidgeCV(PENALTIES).fit(z_ND[any_N], mean_N).coef_
-    left_NE = log_NE - (z_ND @ pool_D)[:, None]
-    lines_DF = np.tile(pool_D[:, None], (1, log_NE.shape[1] + 1))
+    given_F = np.full(log_NE.shape[1] + 1, np.nan) if penalty_F is None else penalty_F
+    mean_N1 = np.nanmean(log_NE[any_N], axis=1, keepdims=True)
+    pool_D1, last_1 = _ridge(z_ND[any_N], mean_N1, given_F[-1:])
+    left_NE = log_NE - z_ND @ pool_D1
+    lines_DF, found_F = np.tile(pool_D1, (1, len(given_F))), np.full(len(given_F), last_1[0])
     patterns_NG, group_E = np.unique(seen_NE, axis=1, return_inverse=True)
     for group, seen_N in enumerate(patterns_NG.T):
         if seen_N.sum() >= FEWEST:
             columns = np.flatnonzero(group_E == group)
-            own = RidgeCV(PENALTIES, alpha_per_target=True).fit(z_ND[seen_N], left_NE[np.ix_(seen_N, columns)])
-            lines_DF[:, columns] += own.coef_.reshape(len(columns), -1).T
-    return lines_DF
+            own_DE, found_F[columns] = _ridge(z_ND[seen_N], left_NE[np.ix_(seen_N, columns)], given_F[columns])
+            lines_DF[:, columns] += own_DE
+    return lines_DF, found_F
+
+
+def _ridge(z_ND: Floats, y_NT: Floats, penalty_T: Floats) -> tuple[Floats, Floats]:
+    """Weights (D, T) and penalties (T,) of T targets; the penalties that are given, or the best by leaving one out."""
+    from sklearn.linear_model import Ridge, RidgeCV
+
+    chosen = np.isnan(penalty_T).any()
+    model = RidgeCV(PENALTIES, alpha_per_target=True) if chosen else Ridge(penalty_T, solver="cholesky")
+    weights_TD = model.fit(z_ND, y_NT).coef_.reshape(y_NT.shape[1], -1)
+    return weights_TD.T, np.broadcast_to(model.alpha_ if chosen else penalty_T, y_NT.shape[1:])
 
 
 def _block(features: FeatureMap, names: Sequence[str]) -> Floats:

@@ -112,8 +112,12 @@ class CostModel:
         cost_NE: Array | None = None,
         prompt_NE: Array | None = None,
         completion_NE: Array | None = None,
+        penalty_F: Floats | None = None,
     ) -> CostModel:
-        """The same model with what dense signals of the prompts tell beside their sizes; arguments as in `fit`."""
+        """The same model with what dense signals of the prompts tell beside their sizes; arguments as in `fit`.
+
+        `penalty_F` are those of earlier departures, to be kept.
+        """
         blank_NE = np.full((len(size_N), len(self.experts)), np.nan)
         cost_NE, prompt_NE, completion_NE = (
             blank_NE if given is None else np.asarray(given, dtype=np.float64)
@@ -126,7 +130,7 @@ class CostModel:
         priced_E = np.array([price is not None for price in self.prices])
         logged_NE = np.where(priced_E, answers_NE, cost_NE)
         suggested_NE = np.where(priced_E, self._answers(size_N1, None), self.line[:, 0] + self.line[:, 1] * size_N1)
-        return replace(self, departures=Departures.learn(features, logged_NE, suggested_NE))
+        return replace(self, departures=Departures.learn(features, logged_NE, suggested_NE, penalty_F))
 
     def tokens(self, size_N: Array, max_tokens_N: Array | None = None) -> tuple[Array, Array]:
         """Predicted prompt and answer tokens, each (N, E); `max_tokens_N` (inf where unset) caps the answer."""

@@ -19,7 +19,8 @@ from turnout.evaluation.tables import Table
 from turnout.evaluation.tuning import Tuned, tune
 from turnout.features import FeatureMap, Floats
 from turnout.outcomes import OutcomeLog
-from turnout.routers.evidence import fit_costs, gather
+from turnout.routers.costs import fit_costs
+from turnout.routers.evidence import gather
 
 FAST = ("constant", "length", "ridge", "knn")
 

@@ -27,14 +27,17 @@ from turnout.features import Features, take
 from turnout.prices import CostModel
 from turnout.routers import Router
 from turnout.routers.bound import stated_prices
-from turnout.routers.evidence import Evidence, assemble, fit_costs, nothing, prompt_sizes, read_signals
+from turnout.routers.costs import fit_costs, held_out_costs
+from turnout.routers.evidence import Evidence, assemble, nothing, prompt_sizes, read_signals
 from turnout.routers.fitting import fit_decisions
+from turnout.stats import group_folds
 from turnout.types import Arm, Price
 
 if TYPE_CHECKING:
     from turnout.outcomes import OutcomeLog
 
 Index = NDArray[np.integer[Any]]
+FOLDS = 5  # of the costs
 SEARCHING = 0.7  # part of the time that a search may take; fitting what it found needs the rest
 
 
@@ -74,25 +77,23 @@ class Tuned:
         costs = _Costs(train, evidence, prices)
         search = Search(evidence, costs, self.goal, folds=self.folds, seed=seed, seconds=_share(self.seconds))
         choice = search.run(tried)
-        cost_NE = costs(choice.estimator.signals)
+        model = costs.model(choice.estimator.signals)
         calibration, guard, _ = fit_decisions(
-            evidence, choice.estimator, choice.policy, cost_NE,
+            evidence, choice.estimator, choice.policy, model,
             folds=self.folds, seed=seed, guard=self.guard, baseline=None, known=choice.found,
         )  # fmt: skip
         fitted = choice.estimator.clone().fit(
             evidence.features, evidence.scores_NE, weights_NE=evidence.weights_NE, tasks=evidence.tasks
         )
         quality_NE, _ = calibration.apply(*fitted.predict(take(features, test_I)))
-        asked_NE = costs.model(choice.estimator.signals).predict(
-            prompt_sizes(log)[test_I], features=take(features, test_I)
-        )
+        asked_NE = model.predict(prompt_sizes(log)[test_I], features=take(features, test_I))
         choice_N = choice.policy.choose(quality_NE, asked_NE)
         priced = log.has("cost")
         return TunedEstimates(
             train_quality_NE=choice.found.quality_NE,
             test_quality_NE=quality_NE,
             choice_N=np.full(len(test_I), int(np.argmax(guard.ranking))) if guard.abstains else choice_N,
-            train_cost_NE=cost_NE if priced else None,
+            train_cost_NE=costs(choice.estimator.signals) if priced else None,
             test_cost_NE=asked_NE if priced else None,
             winner=choice.winner,
             abstains=guard.abstains,
@@ -206,14 +207,16 @@ def _final(
 
 
 class _Costs:
-    """Predicted US dollars per request, (N, E), as a router that reads the named signals tells them."""
+    """Held-out US dollars per request, (N, E), as a router that reads the named signals tells them."""
 
     def __init__(self, log: OutcomeLog, evidence: Evidence, prices: Mapping[str, Price]) -> None:
         self._log, self._evidence, self._prices = log, evidence, prices
+        groups = len(np.unique(evidence.groups_N))
+        self._fold_N = group_folds(evidence.groups_N, min(FOLDS, groups), seed=0)
         self._models: dict[frozenset[str], CostModel] = {}
 
     def __call__(self, signals: Sequence[str]) -> NDArray[np.float64]:
-        return self.model(signals).predict(self._evidence.size_N, features=self._evidence.features)
+        return held_out_costs(self.model(signals), self._evidence, self._fold_N)
 
     def model(self, signals: Sequence[str]) -> CostModel:
         """Made once for each set of signals."""

@@ -12,7 +12,8 @@ from turnout.errors import ConfigError, LogError
 from turnout.estimators.cautious import Cautious
 from turnout.policies.base import Policy
 from turnout.routers.bound import stated
-from turnout.routers.evidence import fit_costs, gather
+from turnout.routers.costs import fit_costs
+from turnout.routers.evidence import gather
 from turnout.routers.guard import enough
 
 if TYPE_CHECKING:

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout import registry
-from turnout.departures import sample
 from turnout.errors import LogError
 from turnout.estimators.base import weighted_mean
 from turnout.features import Features, Sparse, take
-from turnout.prices import CostModel, sizes
+from turnout.prices import sizes
 from turnout.signals.base import Signal
 from turnout.stats.offpolicy import doubly_robust
 from turnout.types import Price
@@ -39,7 +38,10 @@ class Values(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """The scored part of a log. `propensity_NE` is None on a full matrix; `cost_NE` has NaN where nothing is known."""
+    """The scored part of a log. `propensity_NE` is None on a full matrix, token counts where the log has none.
+
+    `cost_NE` has NaN where nothing is known.
+    """
 
     experts: tuple[str, ...]
     query_ids: list[str]
@@ -52,6 +54,8 @@ class Evidence:
     cost_NE: Array
     size_N: Array
     groups_N: NDArray[np.int64]
+    prompt_NE: Array | None = None
+    completion_NE: Array | None = None
 
     @property
     def observed(self) -> NDArray[np.bool_]:
@@ -72,6 +76,8 @@ class Evidence:
             cost_NE=self.cost_NE[index_N],
             size_N=self.size_N[index_N],
             groups_N=self.groups_N[index_N],
+            prompt_NE=None if self.prompt_NE is None else self.prompt_NE[index_N],
+            completion_NE=None if self.completion_NE is None else self.completion_NE[index_N],
         )
 
     def values(self, predicted_NE: Array, expected_cost_NE: Array) -> Values:
@@ -143,6 +149,8 @@ def assemble(log: OutcomeLog, features: Mapping[str, Features], prices: Mapping[
         cost_NE=logged_costs(log, prices)[cut],
         size_N=prompt_sizes(log)[rows],
         groups_N=log.groups()[rows],
+        prompt_NE=log.matrix("prompt_tokens")[cut] if log.has("prompt_tokens") else None,
+        completion_NE=log.matrix("completion_tokens")[cut] if log.has("completion_tokens") else None,
     )
 
 
@@ -215,30 +223,6 @@ def logged_costs(log: OutcomeLog, prices: Mapping[str, Price]) -> Array:
             priced_N = (prices[name].input * prompt_NE[:, e] + prices[name].output * completion_NE[:, e]) / 1e6
             cost_NE[:, e] = np.where(np.isfinite(priced_N), priced_N, cost_NE[:, e])
     return cost_NE
-
-
-def fit_costs(
-    log: OutcomeLog, evidence: Evidence, prices: Mapping[str, Price], signals: Mapping[str, Signal] | None = None
-) -> CostModel:
-    """The cost model of the evidence's experts, from every outcome of the log (scored or not).
-
-    What signals tell beside a prompt's size is learned from a sample of the evidence: from its features, or from those
-    that fitted `signals` find in its texts.
-    """
-    some = log.only(evidence.experts)
-    names = {"cost_NE": "cost", "prompt_NE": "prompt_tokens", "completion_NE": "completion_tokens"}
-    amounts = {key: some.matrix(name) for key, name in names.items() if some.has(name)}
-    model = CostModel.fit(evidence.experts, prompt_sizes(some), prices=prices, **amounts)
-    sampled_N = sample(len(evidence.query_ids))
-    row_of = {query: n for n, query in enumerate(some.query_ids)}
-    rows_N = np.array([row_of[evidence.query_ids[n]] for n in sampled_N.tolist()])
-    if signals is None:
-        features: Mapping[str, Features] = take(evidence.features, sampled_N)
-    else:
-        texts = [evidence.texts[n] for n in sampled_N.tolist()]
-        features = {name: signal.transform(texts) for name, signal in signals.items()}
-    seen = {key: matrix_NE[rows_N] for key, matrix_NE in amounts.items()}
-    return model.informed(features, evidence.size_N[sampled_N], **seen)
 
 
 def _propensities(log: OutcomeLog, scores_NE: Array, cut: tuple[NDArray[np.intp], ...]) -> Array | None:

@@ -16,7 +16,9 @@ from turnout.errors import LogError, UnknownNameError
 from turnout.estimators.base import Estimator
 from turnout.estimators.stack import MEMBERS, SENTENCES
 from turnout.policies.base import Policy
+from turnout.prices import CostModel
 from turnout.routers.calibration import Calibration
+from turnout.routers.costs import held_out_costs
 from turnout.routers.crossfit import CrossFit, cross_fit, replay, stack_of
 from turnout.routers.evidence import Evidence, Values
 from turnout.routers.guard import Guard, best_single, judge, paired_gain, price_of_quality, proven
@@ -34,7 +36,7 @@ def fit_decisions(
     evidence: Evidence,
     estimator: Estimator,
     policy: Policy,
-    cost_NE: Array,
+    costs: CostModel,
     *,
     folds: int,
     seed: int,
@@ -42,18 +44,21 @@ def fit_decisions(
     baseline: str | None,
     watch: Callable[[CrossFit, Array], None] | None = None,
     known: CrossFit | None = None,
+    cost_NE: Array | None = None,
     regions: Regions | None = None,
 ) -> tuple[Calibration, Guard, dict[str, Any]]:
     """Calibrate, fit `policy` in place on held-out predictions, and judge it. Also returns the table of figures.
 
-    `cost_NE` are predicted US dollars per request. `known` are held-out predictions of this estimator on this
-    evidence, where a search has made them already. With `regions` the guard's verdict is taken in each of them.
+    `known` are held-out predictions of this estimator on this evidence, where a search has made them already, and
+    `cost_NE` held-out costs on the same folds. With `regions` the guard's verdict is taken in each of them.
     """
     if baseline is not None and baseline not in evidence.experts:
         raise UnknownNameError("baseline expert", baseline, evidence.experts)
     found = cross_fit(estimator, evidence, folds, seed) if known is None else known
     if found is None:
-        return _without_evidence(evidence, policy, cost_NE, guard, baseline)
+        told_NE = costs.predict(evidence.size_N, features=evidence.features)
+        return _without_evidence(evidence, policy, told_NE, guard, baseline)
+    cost_NE = held_out_costs(costs, evidence, found.fold_N) if cost_NE is None else cost_NE
     stack = stack_of(estimator)
     if stack is not None and found.weights is not None:
         stack.weights = found.weights

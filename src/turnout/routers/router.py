@@ -97,12 +97,13 @@ class Router:
         `arms` give prices and limits by id (a stated price wins over the log's costs). `guard=False` routes even where
         no gain was shown; `baseline` names the single expert to beat instead of the best on the training folds.
         `signals` are fitted ones to reuse. `examples` logged queries are kept for explanations, with the first 160
-        characters of their text unless `keep_text` is False. `watch` is told the held-out predictions and the predicted
-        costs; `known` are such predictions, made before by this estimator on this log. `regions` (a number of clusters,
-        or "tasks") lets the guard judge each region of queries by itself.
+        characters of their text unless `keep_text` is False. `watch` is told the held-out predictions and costs;
+        `known` are such predictions, made before by this estimator on this log. `regions` (a number of clusters, or
+        "tasks") lets the guard judge each region of queries by itself.
         Raises LogError for a log without scores, ParameterError for a budget out of reach.
         """
-        from turnout.routers.evidence import fit_costs, gather
+        from turnout.routers.costs import fit_costs
+        from turnout.routers.evidence import gather
         from turnout.routers.fitting import default_estimator, default_policy, describe_fit, fit_decisions
         from turnout.routers.regions import Regions
 
@@ -113,7 +114,7 @@ class Router:
         costs = fit_costs(log, evidence, prices)
         drawn = None if regions is None else Regions.draw(evidence, regions, seed=seed)
         calibration, verdict, found = fit_decisions(
-            evidence, estimator, policy, costs.predict(evidence.size_N, features=evidence.features),
+            evidence, estimator, policy, costs,
             folds=folds, seed=seed, guard=guard, baseline=baseline, watch=watch, known=known, regions=drawn,
         )  # fmt: skip
         estimator.fit(evidence.features, evidence.scores_NE, weights_NE=evidence.weights_NE, tasks=evidence.tasks)

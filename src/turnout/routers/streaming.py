@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout import registry
+from turnout.departures import sample
 from turnout.errors import ConfigError, LogError
 from turnout.estimators._linear import sample_rows
 from turnout.estimators._moments import Moments, check, columns, learned
@@ -27,8 +28,9 @@ from turnout.features import Features
 from turnout.policies.base import Policy
 from turnout.prices import CostModel
 from turnout.routers.bound import stated_prices
+from turnout.routers.costs import fit_costs, fold_costs
 from turnout.routers.crossfit import CrossFit, calibrated
-from turnout.routers.evidence import Evidence, assemble, fit_costs, nothing
+from turnout.routers.evidence import Evidence, assemble, nothing
 from turnout.routers.examples import Examples
 from turnout.routers.fitting import default_policy, describe_fit, fit_decisions
 from turnout.routers.router import Router, named_arms
@@ -77,14 +79,28 @@ def fit_by_chunks(
     ridge = check(estimator, _transform(signals, log.texts[:1]))
     prices = stated_prices(arms)
     evidence = assemble(log, nothing(len(log)), prices)
-    costs = fit_costs(log, evidence, prices, signals)
+    sampled_N = sample(len(evidence.query_ids))
+    drawn = evidence.rows(sampled_N)
+    drawn = replace(drawn, features=_transform(signals, drawn.texts))
+    costs = fit_costs(log, evidence, prices, drawn)
     groups = len(np.unique(evidence.groups_N))
     if groups < 2:
         raise LogError("by chunks at least two queries that differ are needed")
     work = _Work(ridge, signals, evidence, group_folds(evidence.groups_N, min(folds, groups), seed), chunk)
-    found, cost_NE, fitted = work.run(_engine(engine), costs)
+    found, cost_NE, fitted = work.run(
+        _engine(engine), fold_costs(costs, drawn, work.fold_N[sampled_N], min(folds, groups))
+    )
     calibration, verdict, figures = fit_decisions(
-        evidence, fitted, policy, cost_NE, folds=folds, seed=seed, guard=guard, baseline=None, known=found
+        evidence,
+        fitted,
+        policy,
+        costs,
+        folds=folds,
+        seed=seed,
+        guard=guard,
+        baseline=None,
+        known=found,
+        cost_NE=cost_NE,
     )
     return Router.settled(
         signals=signals,
@@ -116,7 +132,7 @@ class _Work:
         rows = len(fold_N)
         self.parts = [np.arange(start, min(start + chunk, rows)) for start in range(0, rows, chunk)]
 
-    def run(self, engine: Engine[Any], costs: CostModel) -> tuple[CrossFit, Array, Ridge]:
+    def run(self, engine: Engine[Any], costs: Sequence[CostModel]) -> tuple[CrossFit, Array, Ridge]:
         """Held-out predictions and costs of all queries, and the model of all."""
         per_fold = self._moments(engine)
         total = sum(per_fold[1:], per_fold[0])
@@ -159,17 +175,18 @@ def _summed(
 def _predicted(
     signals: Mapping[str, Signal],
     models: Sequence[Ridge],
-    costs: CostModel,
+    costs: Sequence[CostModel],
     task: tuple[list[str], NDArray[np.int64], Array],
 ) -> tuple[Array, Array, Array]:
     texts, fold_N, size_N = task
     features = _transform(signals, texts)
-    mean_NE, se_NE = np.empty((2, len(texts), len(models[0].intercept_E_)))
+    mean_NE, se_NE, cost_NE = np.empty((3, len(texts), len(models[0].intercept_E_)))
     for fold in np.unique(fold_N):
         at = np.flatnonzero(fold_N == fold)
         some = {name: np.asarray(values)[at] for name, values in features.items()}
         mean_NE[at], se_NE[at] = models[int(fold)].predict(some)
-    return mean_NE, se_NE, costs.predict(size_N, features=features)
+        cost_NE[at] = costs[int(fold)].predict(size_N[at], features=some)
+    return mean_NE, se_NE, cost_NE
 
 
 def _transform(signals: Mapping[str, Signal], texts: Sequence[str]) -> dict[str, Features]:
