@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from turnout import registry
-from turnout.errors import LogError, UnknownNameError
+from turnout.errors import LogError, ParameterError, UnknownNameError
 from turnout.evaluation._lines import Panel, draw
 from turnout.evaluation.newcomers import ADDED, CAUTIOUS, REFITTED, curves
 from turnout.outcomes import OutcomeLog
@@ -38,6 +38,14 @@ def test_what_cannot_be_drawn_is_refused(log: OutcomeLog, make_log: Callable[...
         curves(log, "nosuch", {})
     with pytest.raises(LogError, match="every expert's score"):
         curves(make_log(100, partial=True), "big", {})
+    with pytest.raises(ParameterError, match=r"`labels` must be positive integers, got \(0, 5\)"):
+        curves(log, "big", {}, labels=(0, 5))
+
+
+def test_a_number_of_labels_named_twice_counts_once(log: OutcomeLog) -> None:
+    tried = {"constant": registry.create("estimator", "constant")}
+    (curve,) = curves(log, "big", tried, labels=(50, 50), seeds=(0,))
+    assert [point.labels for point in curve.points] == [50] * 3
 
 
 def test_a_plot_shows_every_line_once() -> None:

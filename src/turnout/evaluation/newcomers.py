@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout import registry
-from turnout.errors import LogError, UnknownNameError
+from turnout.errors import LogError, ParameterError, UnknownNameError
 from turnout.estimators.base import Estimator
 from turnout.estimators.cautious import Cautious
 from turnout.evaluation import metrics
@@ -97,8 +97,12 @@ def curves(
 ) -> list[Curve]:
     """One curve per estimator: 70 % of the queries to learn from, the others to test, near-duplicates together.
 
-    Choices are by predicted quality alone. Raises UnknownNameError, and LogError for a log that is not a full matrix.
+    Choices are by predicted quality alone. Raises UnknownNameError, ParameterError, and LogError for a log that is not
+    a full matrix.
     """
+    if not all(isinstance(count, int) and count > 0 for count in labels):
+        raise ParameterError(f"`labels` must be positive integers, got {tuple(labels)!r}")
+    labels = tuple(dict.fromkeys(labels))
     if newcomer not in log.experts:
         raise UnknownNameError("expert", newcomer, log.experts)
     if not log.is_full or len(log.experts) < 2:

@@ -43,7 +43,7 @@ class Flips:
 
 @dataclass(frozen=True)
 class Robustness:
-    """One router under all changes; the row `all` is the mean over changes, each weighed alike.
+    """One router under all changes; the row `all` is each text's mean over the changes that apply to it.
 
     `accuracy` is the mean score on the texts as they are, `milliseconds` the time of one decision in a batch.
     `abstains` says that the guard serves one expert whatever the text: rates are those of the policy behind it.
