@@ -91,6 +91,7 @@ def test_a_picture_counts_as_a_picture_not_as_its_bytes() -> None:
         ({"max_tokens": 9}, 9),
         ({"max_tokens": 9, "max_completion_tokens": 5}, 5),
         ({"max_tokens": -1}, None),
+        ({"max_tokens": 10**400}, 1 << 40),
         ({"max_tokens": None}, None),
     ],
 )

@@ -159,6 +159,13 @@ def test_a_conversation_stays_within_the_margin(start: Any) -> None:
     assert gateway.trace(answer.headers["x-turnout-trace"]).session == "s1"
 
 
+def test_a_name_of_megabytes_is_no_model(gateway: Any) -> None:
+    answer = gateway.ask(SUM, model="m" * 3_000_000)
+    assert (answer.status, answer.error["code"]) == (404, "model_not_found")
+    assert len(answer.body) < 1000
+    assert len(gateway.trace(answer.headers["x-turnout-trace"]).requested) == 200
+
+
 def test_a_conversations_name_is_kept_within_bounds(gateway: Any) -> None:
     body = {"model": "turnout/auto", "messages": [{"role": "user", "content": SUM}]}
     for answer in (

@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from turnout.errors import RequestError
+from turnout.experts.sse import MOST_TOKENS
 
 IMAGE_BYTES = 4096  # about a thousand tokens, what vision models charge for one picture
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -90,7 +91,7 @@ class Parsed:
     def max_tokens(self) -> int | None:
         """The cap on the answer; some servers read 0 or less as none."""
         asked = self.body.max_completion_tokens or self.body.max_tokens
-        return asked if asked and asked > 0 else None
+        return min(asked, MOST_TOKENS) if asked and asked > 0 else None
 
     @property
     def stream(self) -> bool:

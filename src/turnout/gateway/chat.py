@@ -31,7 +31,7 @@ from turnout.types import BYTES_PER_TOKEN, Arm, Call, Decision, Expert, Plan, Re
 
 AUTO = "turnout/auto"
 DONE = (b"data: [DONE]\n\n", b"data: [DONE]\r\n\r\n")
-LONGEST_NAME = 200  # characters of what a client calls its conversation or tenant; thousands of them are remembered
+LONGEST_NAME = 200  # characters of what a client calls a model, its conversation or tenant; they are remembered
 CLIENT_LEFT = 499  # nginx's status for a client that closed the connection; seen in traces and metrics only
 T = TypeVar("T")
 OURS_TO_MEND = frozenset({401, 403, 404})  # the gateway's own key or model name, which is none of the client's business
@@ -133,7 +133,7 @@ class Chat:
             raise RequestError(message, status=503, type="server_error", code="overloaded")
         parsed = parse(body)
         trace = exchange.trace
-        trace.requested = parsed.body.model
+        trace.requested = parsed.body.model[:LONGEST_NAME]
         try:
             decision = trace.decision = await self._decide(exchange, parsed, headers)
         except RefusedError as error:
@@ -351,6 +351,7 @@ def unknown_model(wanted: str, known: Sequence[str]) -> RequestError:
     >>> unknown_model("turnout/aut", ["turnout/auto"]).code
     'model_not_found'
     """
+    wanted = wanted[:LONGEST_NAME]  # to look for a name that is near takes long for a text of megabytes
     message = f"the model {wanted!r} does not exist{did_you_mean(wanted, known)} known: {', '.join(known)}"
     return RequestError(message, status=404, code="model_not_found", param="model")
 
