@@ -174,7 +174,7 @@ class CardIndex:
         assert self._vectors is not None
         spare = len(self._cards) - len(self)
         wide = pool + spare
-        near = self._vectors.near(row_D)
+        near = self._vectors.near(row_D, pool)
         place = _largest(self._vectors.cosines(row_D, near), wide)
         dense = place if near is None else near[place]
         hits = np.flatnonzero(lexical_C)

@@ -62,9 +62,9 @@ class Vectors:
         rows = self.rows if slots is None else self.rows[slots]
         return np.asarray(rows @ row_D.astype(np.float32))
 
-    def near(self, row_D: NDArray[np.floating[Any]]) -> NDArray[np.intp] | None:
-        """Slots worth an exact look; None means all of them."""
-        if self.size <= EXACT:
+    def near(self, row_D: NDArray[np.floating[Any]], count: int = 1) -> NDArray[np.intp] | None:
+        """Slots worth an exact look where the `count` nearest are wanted; None means all of them."""
+        if self.size <= EXACT or count > SHORTLIST:
             return None
         sign_W = _signs(row_D[None].astype(np.float32))[0]
         pairs = list(zip(self._signs_WC[:, : self.size], sign_W, strict=True))
