@@ -98,6 +98,13 @@ def test_litellm_a_text_as_input_is_a_conversation(write: Write) -> None:
     assert (log.texts, report.outcomes, report.notes) == (["hi"], 2, ())
 
 
+def test_litellm_responses_are_told_apart_by_their_instructions(write: Write) -> None:
+    replies = [{"output": [], "instructions": text} for text in ("In French.", "In French.", "In German.")]
+    rows = [payload(n, response=r, call_type="aresponses", score=1) for n, r in zip("abc", replies, strict=True)]
+    _, report = load(write("log.jsonl", rows))
+    assert (report.queries, report.repeated) == (2, 1)
+
+
 def test_litellm_a_cost_that_could_not_be_told_is_missing(write: Write) -> None:
     unknown = {"response_cost": 0.0, "response_cost_failure_debug_info": {"error_str": "this model isn't mapped yet"}}
     rows = [payload("a", score=1), payload("b", "n", score=1, **unknown), payload("c", "o", score=1, response_cost=0.0)]

@@ -109,13 +109,15 @@ class LiteLLM(Importer):
             rows.drop("answered from a cache")
             return False
         name, messages = record.get("id"), record.get("messages")
-        asked, answer = _chat.asked(messages), _chat.answer(record.get("response"))
+        response = record.get("response")
+        asked, answer = _chat.asked(messages), _chat.answer(response)
+        before = response if isinstance(response, dict) else {}  # a response says what its request went on with
         hidden = not messages or asked in _UNKNOWN
         if hidden:
             rows.note("some requests were logged without their messages; each is a query of its own")
         rows.add(
             where,
-            query_id=f"request/{name or where}" if hidden else _chat.identity(messages),
+            query_id=f"request/{name or where}" if hidden else _chat.identity_of({**before, "messages": messages}),
             expert=_reading.need(record, self.by, where, str),
             score=grades.of(record, (name, record.get("trace_id"))),
             run=str(name or where),
