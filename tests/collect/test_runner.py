@@ -112,6 +112,15 @@ async def test_the_cap_counts_earlier_runs_and_goes_on_when_raised(tmp_path: Pat
     assert (more.done, more.capped) == (30, False)
 
 
+async def test_what_was_spent_on_tries_before_the_cap_is_told(tmp_path: Path) -> None:
+    broken = ScriptedExpert(DEAR, Script(text=None), Script(cut_after=0))
+    progress = await run(tmp_path, [broken], 2, max_usd=0.003, concurrency=1)
+    assert (progress.capped, progress.done, len(broken.calls)) == (True, 1, 2)
+    with Folder(tmp_path) as folder:
+        assert progress.spent == pytest.approx(folder.spent)
+        assert folder.spent > 0.0015
+
+
 async def test_an_answer_that_breaks_off_is_charged_in_full(tmp_path: Path) -> None:
     broken = ScriptedExpert(DEAR, Script(cut_after=0))
     with pytest.raises(LogError):

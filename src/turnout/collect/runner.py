@@ -67,6 +67,7 @@ async def collect(
             if graded(folder, judging):
                 write_log(folder, questions, judging)
             raise
+        progress.spent = session.budget.spent  # with the tries that the cap ended
         write_log(folder, questions, judging)
     return progress
 
