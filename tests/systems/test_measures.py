@@ -16,6 +16,7 @@ from turnout.systems._flags import billions, flags, penalty
 from turnout.systems._frontier import thrifty
 from turnout.systems._retrieval import Corpus, corpora, searched
 from turnout.systems.base import Figures, Run
+from turnout.systems.tryage import _held_out
 
 
 def arena(rows: int = 400) -> Arena:
@@ -132,3 +133,14 @@ def test_flags_add_up_and_sizes_are_read_from_names() -> None:
     lost_E = penalty(wanted, ["a-7b", "b-70b-v1", "nameless"], np.array([1.0, 3.0, 2.0]))
     assert lost_E.tolist() == [0.0, 2.0, 1.5]
     assert np.isnan(billions("gpt-4"))
+
+
+def test_the_walks_held_out_estimates_see_no_duplicate_of_what_they_are_asked() -> None:
+    """Every query stands there twice with scores by chance: a neighbour on the other side would know them."""
+    rng = np.random.default_rng(0)
+    x_ND, score_NE = rng.normal(size=(100, 8)).astype(np.float32), rng.integers(0, 2, (100, 3)).astype(float)
+    twice = np.repeat(np.arange(100), 2)
+    made = Arena({"embedding": x_ND[twice]}, score_NE[twice], [""] * 200, twice)
+    nearest = registry.create("estimator", "knn", k=1, prior=0.0)
+    held = _held_out(nearest, made, np.ones((200, 3)), np.arange(200))
+    assert (held.quality_NE.round() == score_NE[twice]).mean() < 0.6

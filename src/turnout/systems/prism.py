@@ -79,6 +79,8 @@ PRISM = System(
         "Strategies are five model-and-prompt arms of three small models; none of them runs a program.",
         "The adapter is a ridge regression on embedding and format, its scores made to sum to one; the authors "
         "fine-tune a 1.5B model.",
+        "Of five answers two may be given twice: the one of the better ranked arm is taken. The authors have four "
+        "strategies, and of a tie the first one's answer.",
         "Cuts are fitted within half of the extra cost; the published ones are a row of their own.",
     ),
     limits=(

@@ -39,6 +39,8 @@ ROUTER_DC = System(
         "takes the place of mDeBERTaV3-base.",
         "Fitted by L-BFGS on all queries at once, so every query's own-group and other-group examples are drawn "
         "once and not per batch; eight clusters of embeddings stand for the authors' clusters.",
+        "Cosines are divided by .3 and each query is held against four of other groups; the authors' script has 1 "
+        "(and none in the sample–sample loss) and 3.",
         "A cosine becomes an expected score by a line per expert. Chosen by the largest cosine, as published, "
         "accuracy was three points lower on development folds.",
         "Of experts that are equally right on a query, those with the better mean count as its best.",

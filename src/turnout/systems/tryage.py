@@ -15,6 +15,7 @@ from turnout import registry
 from turnout.evaluation import datasets, metrics
 from turnout.evaluation.goals import Goal, Held
 from turnout.features import Floats, take
+from turnout.stats import group_folds
 from turnout.systems._compare import Arena, Index, costs, text_features
 from turnout.systems._flags import flags, penalty
 from turnout.systems.base import Claim, Figures, Run, System
@@ -57,8 +58,8 @@ def _measure(system: System, run: Run) -> Figures:
 
 
 def _held_out(estimator: Any, arena: Arena, cost_NE: Floats, train_I: Index) -> Held:
-    """Estimates for the training side from a fit on its other half."""
-    half_I = np.random.default_rng(0).permutation(len(train_I)) % 2
+    """Estimates for the training side from a fit on its other half, near-duplicates together."""
+    half_I = group_folds(arena.group_N[train_I], 2, seed=0)
     quality_IE = np.empty((len(train_I), arena.score_NE.shape[1]))
     for half in (0, 1):
         fit_I, ask_I = train_I[half_I != half], train_I[half_I == half]

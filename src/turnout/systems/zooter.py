@@ -37,6 +37,7 @@ ZOOTER = System(
     deviations=(
         "A low-rank linear map of the shipped embedding and the format signal instead of a fine-tuned "
         "mDeBERTa-v3-base.",
+        "The target is the softmax of scores over a temperature of .5.",
         "Scores are right or wrong (or a benchmark's own), not a reward model's.",
         "Rewards are not smoothed by tags of the queries.",
     ),
