@@ -167,6 +167,14 @@ class Plan:
         """The plan with what a dispatcher keeps; the indices stay as chosen."""
         return replace(self, kept_TK=kept_TK)
 
+    def as_run(self) -> Plan:
+        """The plan with empty slots where the dispatcher drops what was chosen."""
+        if self.kept_TK is None:
+            return self
+        idx_TK = torch.where(self.kept_TK, self.idx_TK, self.experts)
+        weights_TK = torch.where(self.kept_TK, self.weights_TK, 0)
+        return replace(self, idx_TK=idx_TK, weights_TK=weights_TK, full=False, kept_TK=None)
+
     def check(self) -> None:
         """Raise RoutingError for indices out of range, shapes that disagree, or an expert twice for one token."""
         if self.idx_TK.shape != self.weights_TK.shape:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from turnout.errors import RoutingError
-from turnout.nn import FFN, Fused, LinearGate, LoRA, RoutedLayer, Soft, TopK, WeightedSum
+from turnout.nn import FFN, Capacity, Constant, Fused, LinearGate, LoRA, RoutedLayer, Soft, TopK, WeightedSum
 
 
 @pytest.mark.parametrize("selector", [TopK(1), TopK(3), Soft()])
@@ -21,6 +21,25 @@ def test_equals_dispatch_in_value_and_gradient(selector: torch.nn.Module) -> Non
         y = layer(x).output
         found.append((y, *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])))
     for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("pad", [False, True])
+@pytest.mark.parametrize("priority", ["token", "choice"])
+def test_what_a_capacity_drops_is_dropped(pad: bool, priority: str) -> None:
+    torch.manual_seed(0)
+    gate, pool = LinearGate(8, 4), LoRA(4, 8, rank=2)
+    torch.nn.init.normal_(pool.lora_B)
+    x = torch.randn(16, 8, requires_grad=True)
+    found = []
+    for combiner in (WeightedSum(), Fused(), Constant(1.0), Fused(weight=1.0)):
+        dispatcher = Capacity(0.5, priority=priority, pad=pad)
+        layer = RoutedLayer(gate, TopK(2), pool, combiner=combiner, dispatcher=dispatcher)
+        routed = layer(x)
+        assert not bool(routed.plan.kept_TK.all())
+        parameters = [x, *pool.parameters()]
+        found.append((routed.output, *torch.autograd.grad(routed.output.square().sum(), parameters)))
+    for one, other in (found[:2], found[2:]):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 

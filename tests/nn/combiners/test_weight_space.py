@@ -7,6 +7,7 @@ from torch import nn
 from turnout.errors import RoutingError
 from turnout.nn import (
     FFN,
+    Capacity,
     CoreLoRA,
     LinearGate,
     LoRA,
@@ -26,6 +27,25 @@ def lora() -> LoRA:
     pool = LoRA(4, 8, 6, rank=2)
     nn.init.normal_(pool.lora_B)
     return pool
+
+
+@pytest.mark.parametrize("pad", [False, True])
+def test_what_a_capacity_drops_is_in_no_mixture(pad: bool) -> None:
+    torch.manual_seed(0)
+    pool, gate, x_TD = lora(), LinearGate(8, 4), torch.randn(16, 8)
+    context = RoutingContext(sequence_T=torch.arange(16) // 4)
+    dispatcher = Capacity(0.5, pad=pad)
+    routed = RoutedLayer(gate, TopK(2), pool, combiner=WeightSpace("sequence"), dispatcher=dispatcher)(x_TD, context)
+    kept = routed.plan.as_run()
+    held_T = kept.mask_TK.any(-1)
+    assert held_T.any()
+    assert not held_T.all()
+    for sequence in range(4):
+        of_T = (torch.arange(16) // 4 == sequence) & held_T
+        weights_E = kept.weights_TE[of_T].sum(0) / max(int(of_T.sum()), 1)
+        mixed = pool.merged(weights_E[None])
+        torch.testing.assert_close(routed.output[of_T], x_TD[of_T] @ mixed.delta(0).T, rtol=1e-4, atol=1e-4)
+    assert not routed.output[~held_T].any()
 
 
 def test_per_token_of_cores_is_the_sum_of_outputs() -> None:

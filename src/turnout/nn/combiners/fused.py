@@ -18,8 +18,8 @@ class Fused(Combiner):
     """Σ_e w_te · expert e of x_t in one pass over the whole pool, for experts that offer `mixed`: [T, M].
 
     Equal to dispatching and summing; cheaper where all experts together are small beside the base layer (E·R ≤ D) and
-    for soft routing. Weights of experts that are not chosen are 0; `weight` gives every chosen one that constant
-    instead of its score. Limits: the work does not shrink with k.
+    for soft routing. Weights of experts that are not chosen, or that a capacity drops, are 0; `weight` gives every
+    other one that constant instead of its score. Limits: the work does not shrink with k.
 
     >>> import torch
     >>> from turnout.nn import LinearGate, LoRA, RoutedLayer, TopK
@@ -42,6 +42,7 @@ class Fused(Combiner):
         mixed = getattr(experts, "mixed", None)
         if mixed is None:
             raise RoutingError(f"Fused needs experts that offer `mixed`; {type(experts).__name__} does not")
+        plan = plan.as_run()
         weights_TE = plan.weights_TE if self.weight is None else self.weight * plan.chosen_TE.to(x_TD.dtype)
         y_TM: Tensor = mixed(x_TD, weights_TE)
         return y_TM

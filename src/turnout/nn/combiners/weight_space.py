@@ -11,6 +11,7 @@ from turnout.base import OneOf
 from turnout.errors import RoutingError
 from turnout.nn.base import Combiner, Dispatcher, Experts
 from turnout.nn.dispatch._segments import UniformSegments
+from turnout.nn.dispatch.auto import Auto
 from turnout.nn.plan import Plan, RoutingContext
 
 __all__ = ["WeightSpace"]
@@ -26,8 +27,8 @@ class WeightSpace(Combiner):
     """y_t = (Σ_e w_e · θ_e)(x_t): the experts' weights are summed, then one expert runs: [T, M].
 
     `per` says who shares a mixture: every `token` its own, or all tokens of a `sequence` or `task` of the context,
-    whose plan weights are averaged. With `blocks` (a task table gate) each block of weights is mixed by that table's
-    own row, as in multi-head adapter routing; `per` must then be `task`.
+    whose plan weights are averaged; what a capacity drops is in no mixture. With `blocks` (a task table gate) each
+    block of weights is mixed by that table's own row, as in multi-head adapter routing; `per` must then be `task`.
 
     Source: Ponti et al. (Poly), 2022; Page-Caccia et al. (MHR), 2023; Muqeeth et al. (SMEAR), 2023. Limits: for
     experts that have `merged`; per token it makes T experts, which only small ones (adapters, cores) afford.
@@ -53,6 +54,7 @@ class WeightSpace(Combiner):
         self, x_TD: Tensor, plan: Plan, experts: Experts, dispatcher: Dispatcher, context: RoutingContext
     ) -> Tensor:
         """[T, M]. Raises RoutingError where the context lacks the sequence or task, or experts cannot be merged."""
+        drops, plan = plan.kept_TK is not None, plan.as_run()
         group_T, weights = self._groups(plan, context)
         pool = experts.merged(weights)
         if self.per == "token":  # one row for each mixed expert
@@ -60,7 +62,8 @@ class WeightSpace(Combiner):
             return torch.where(plan.held_TK.any(-1, keepdim=True), y_TM, 0)
         ones_T1 = x_TD.new_ones(plan.tokens, 1)
         chosen = Plan(group_T[:, None], ones_T1, ones_T1.expand(-1, pool.experts), ones_T1, full=True)
-        y_TM = dispatcher(x_TD, chosen, pool).weighted_sum(ones_T1)
+        # a capacity was meant for the experts that are mixed, not for the mixtures
+        y_TM = (Auto() if drops else dispatcher)(x_TD, chosen, pool).weighted_sum(ones_T1)
         return torch.where(plan.held_TK.any(-1, keepdim=True), y_TM, 0)
 
     def _groups(self, plan: Plan, context: RoutingContext) -> tuple[Tensor, Tensor]:
