@@ -50,6 +50,21 @@ async def run(
     return await collect(questions(count, grader), [expert], out, settings=SETTINGS, judging=judging, **given)  # type: ignore[arg-type]
 
 
+async def test_another_target_is_judged_anew(tmp_path: Path) -> None:
+    async def judged(target: str, judge: ScriptedExpert, **more: object) -> float:
+        asked = [Question("t", "?", target, "judge", None), Question("t", "!", "yes", "judge", None)]
+        experts, judging = [ScriptedExpert(ANSWERING, Script("yes"))], Judging(judge, Judge())
+        await collect(asked, experts, tmp_path, settings=SETTINGS, judging=judging, **more)  # type: ignore[arg-type]
+        log = OutcomeLog.read(tmp_path)
+        return dict(zip(log.outcomes["query_id"], log.outcomes["score"], strict=True)).get(asked[0].id, -1.0)
+
+    assert await judged("yes", ScriptedExpert(JUDGING, Script("Score: 9"))) == 0.9
+    assert await judged("no", ScriptedExpert(JUDGING), max_usd=0.0) == -1.0  # stopped before it could be judged
+    again = ScriptedExpert(JUDGING, Script("Score: 1"))
+    assert await judged("no", again) == 0.1
+    assert len(again.calls) == 1
+
+
 async def test_a_question_may_change_its_grader(tmp_path: Path) -> None:
     await run(tmp_path, None, 1, grader="exact")
     await run(tmp_path, ScriptedExpert(JUDGING, Script("Score: 2")), 1)

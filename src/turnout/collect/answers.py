@@ -88,8 +88,16 @@ class Folder:
             raise
 
     def add_questions(self, questions: Iterable[Question]) -> None:
-        """Keep the questions that are new, and those with another target or grader than before, which replace these."""
+        """Keep the questions that are new, and those with another target or grader than before, which replace these.
+
+        What a judge said by another target does not count any more.
+        """
         new = [row for row in map(as_row, questions) if self.questions.get(row["id"]) != row]
+        changed = {row["id"] for row in new if row["target"] != self.questions.get(row["id"], row)["target"]}
+        for query_id, expert, judge in [key for key in self.judgements if key[0] in changed]:
+            self.add_judgement(
+                Judgement(query_id=query_id, expert=expert, judge=judge, error="judged by another target")
+            )
         self.questions.update({row["id"]: row for row in new})
         _append(self._questions_file, *new)
 
@@ -163,6 +171,7 @@ class Folder:
             self.judgements[key] = judgement
         elif judgement.error != IN_FLIGHT:
             self.judge_failed = judgement.error
+            self.judgements.pop(key, None)
 
     def _charge(self, key: tuple[str, ...], record: Answer | Judgement) -> None:
         """Count a cost; what came of a call replaces what it might have cost, which a killed run's call keeps."""
