@@ -28,6 +28,11 @@ def test_recall_is_judged_on_tokens_the_table_has_not_seen() -> None:
     assert next_layer_recall(lower, upper, top=1) == 0.0
 
 
+def test_an_expert_not_seen_is_guessed_as_the_most_usual() -> None:
+    lower, upper = Trace.of(torch.arange(40)[:, None], 40), Trace.of(torch.full((40, 1), 3), 5)
+    assert next_layer_recall(lower, upper, top=1) == 1.0
+
+
 def test_layers_must_have_seen_the_same_tokens() -> None:
     one, two = Trace.of(torch.zeros(1, 1, dtype=torch.long), 2), Trace.of(torch.zeros(2, 1, dtype=torch.long), 2)
     with pytest.raises(RoutingError, match="got 1 and 2"):

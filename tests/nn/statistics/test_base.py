@@ -8,7 +8,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from turnout.errors import ParameterError, RoutingError
-from turnout.nn import FFN, LinearGate, RoutedLayer, RoutingContext, RoutingStats, TopK
+from turnout.nn import FFN, LinearGate, ReLU, RoutedLayer, RoutingContext, RoutingStats, TopK
 from turnout.nn.statistics import srp
 
 
@@ -175,6 +175,28 @@ def test_a_real_tensorboard_writer_keeps_the_scalars(tmp_path) -> None:  # type:
         found.Reload()
         (event,) = found.Scalars("routing/max_violation")
     assert (event.step, event.value) == (3, pytest.approx(stats.summary()["max_violation"]))
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_layer_that_routes_nothing_does_not_stop_the_others(before: bool) -> None:
+    stats = RoutingStats(limit=8)
+    torch.manual_seed(0)
+    layers = [RoutedLayer(LinearGate(8, 4), ReLU(4), FFN(4, 8, 8), statistics=stats) for _ in range(2)]
+    rounds = [False, True] if before else [True]
+    for silent in rounds:
+        if silent:
+            torch.nn.init.zeros_(layers[1].gate.linear.weight)
+        for number, layer in enumerate(layers):
+            layer(torch.randn(8, 8), RoutingContext(layer=number))
+    figures = stats.by_layer()
+    assert figures[1]["experts_per_token"] == 0
+    assert figures[1]["dead_experts"] == (0 if before else 4)
+    assert "effective_support" not in figures[1]
+    assert stats.summary()["effective_support"] == figures[0]["effective_support"]
+    assert ("max_violation" in figures[1]) == before
+    assert "—" in str(stats)
+    pytest.importorskip("matplotlib")
+    stats.plot()
 
 
 def test_nothing_routed_is_an_error() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from turnout.errors import ConfigError
 from turnout.nn.statistics.load import load
 
@@ -34,7 +36,7 @@ def table(stats: RoutingStats) -> Any:
     for name in names:
         made.add_column(HEADS[name], justify="right")
     for layer, figures in by_layer.items():
-        made.add_row(str(layer), *(_cell(figures[name]) for name in names))
+        made.add_row(str(layer), *(_cell(figures[name]) if name in figures else "—" for name in names))
     if len(by_layer) > 1:
         made.add_section()
         made.add_row("mean", *(_cell(mean[name]) for name in names))
@@ -58,7 +60,7 @@ def figure(stats: RoutingStats) -> Any:
     except ImportError as error:
         raise ConfigError("plots need matplotlib: install turnout[report]") from error
     layers = stats.layers
-    shares = [(load(stats.counts(layer)) * len(stats.counts(layer))).tolist() for layer in layers]
+    shares = [_relative_load(stats.counts(layer)) for layer in layers]
     made = Figure(figsize=(10, 1.9 + 0.25 * len(layers)), layout="constrained")
     heat, histogram, entropy = made.subplots(1, 3, width_ratios=(2, 1, 1))
     widest = max(map(len, shares))
@@ -73,6 +75,11 @@ def figure(stats: RoutingStats) -> Any:
     entropy.bar([str(layer) for layer in layers], [row.get("score_entropy", 0.0) for row in figures], color="#4477aa")
     entropy.set(xlabel="layer", ylim=(0, 1), title="score entropy / log E")
     return made
+
+
+def _relative_load(counts_E: Tensor) -> list[float]:
+    """Each expert's load over the mean; 0 where nothing was routed."""
+    return (load(counts_E) * len(counts_E)).tolist() if bool(counts_E.any()) else [0.0] * len(counts_E)
 
 
 def _cell(value: float) -> str:

@@ -50,6 +50,7 @@ def next_layer_recall(lower: Trace, upper: Trace, top: int = 2, seed: int = 0) -
     order = torch.randperm(lower.tokens, generator=torch.Generator().manual_seed(seed))
     seen, judged = order[: lower.tokens // 2], order[lower.tokens // 2 :]
     table = torch.zeros(lower.experts + 1, upper.experts).index_add_(0, heaviest[seen], chosen_TE[seen].float())
+    table = torch.where(table.any(1, keepdim=True), table, table.sum(0))  # not seen: the most usual of all
     guessed = table[heaviest[judged]].topk(min(top, upper.experts), -1).indices
     hit = chosen_TE[judged].gather(1, guessed).sum()
     return float(hit.double() / chosen_TE[judged].sum().clamp_min(1))

@@ -90,28 +90,33 @@ class RoutingStats:
         return self._record(layer).trace()
 
     def summary(self, layer: int | None = None) -> dict[str, float]:
-        """The figures of a layer, or their mean over layers. Load is over all passes, the rest over the trace."""
+        """The figures of a layer, or their mean over the layers that have them.
+
+        Load is over all passes, the rest over the trace. A layer that has sent no token anywhere has no load to speak
+        of: all of its experts are dead.
+        """
         if layer is None:
             found = list(self.by_layer().values())
             if not found:
                 raise RoutingError("nothing was routed yet, so there is nothing to sum up")
-            return {name: sum(figures[name] for figures in found) / len(found) for name in found[0]}
+            names = dict.fromkeys(name for figures in found for name in figures)
+            each = {name: [figures[name] for figures in found if name in figures] for name in names}
+            return {name: sum(values) / len(values) for name, values in each.items()}
         counts_E, trace = self.counts(layer), self.trace(layer)
-        figures = {
-            "coefficient_of_variation": coefficient_of_variation(counts_E),
-            "max_violation": max_violation(counts_E),
-            "dead_experts": float(dead_experts(counts_E)),
-            "load_entropy": load_entropy(counts_E),
-        }
-        if not bool(trace.mask_TK.any()):
-            return figures
-        return figures | {
-            "experts_per_token": experts_per_token(trace),
-            "effective_support": effective_support(trace),
-            "score_entropy": score_entropy(trace),
-            "token_sparsity": token_sparsity(trace),
-            "dropped": dropped(trace),
-        }
+        figures = {"dead_experts": float(len(counts_E))}
+        if bool(counts_E.any()):
+            figures = {
+                "coefficient_of_variation": coefficient_of_variation(counts_E),
+                "max_violation": max_violation(counts_E),
+                "dead_experts": float(dead_experts(counts_E)),
+                "load_entropy": load_entropy(counts_E),
+            }
+        if trace.tokens:
+            figures |= {"experts_per_token": experts_per_token(trace), "token_sparsity": token_sparsity(trace)}
+        if bool(trace.mask_TK.any()):
+            figures |= {"effective_support": effective_support(trace), "score_entropy": score_entropy(trace)}
+            figures |= {"dropped": dropped(trace)}
+        return figures
 
     def by_layer(self) -> dict[int, dict[str, float]]:
         """`summary` of every layer."""

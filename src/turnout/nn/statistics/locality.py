@@ -39,8 +39,9 @@ def srp(trace: Trace, length: int = 16) -> float:
 def sch(trace: Trace, length: int = 16, ratio: float = 2.0) -> float:
     """Segment cache best hit rate: share of choices served by each segment's ⌊ratio · k⌋ most used experts.
 
-    k is the trace's mean number of experts per token, rounded. Segments do not overlap here. 1 when the segment never
-    needs more experts than the cache holds.
+    k is the trace's mean number of experts per token, rounded. 1 when the segment never needs more experts than the
+    cache holds. Deviation: what is held stays for a segment, and segments do not overlap; the authors' code moves its
+    cache at every token, by the uses of the `length` tokens to come.
 
     >>> trace = Trace.of(torch.tensor([0, 1, 2, 0, 1, 2])[:, None], 4)
     >>> sch(trace, length=3, ratio=2.0) == 2 / 3
