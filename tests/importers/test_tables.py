@@ -73,11 +73,12 @@ def test_llmrouter_keeps_repeats_and_drops_what_failed(write: Write) -> None:
     rows = [{**base, "performance": 1.0, "completion_tokens": 4}, {**base, "performance": 0.0, "completion_tokens": 6}]
     rows += [{**base, "model_name": "n", "performance": 0.0, "response": "ERROR: down"}]
     rows += [{**base, "model_name": "n", "performance": 1, "completion_tokens": -3, "response": "ERROR: it says"}]
+    rows += [{**base, "model_name": "n", "performance": 1, "response": "API Error: timed out"}]  # "A" was the answer
     log, report = load(write("routing.jsonl", rows))
     assert row(log, log.query_ids[0], "m")["repeats"] == [1.0, 0.0]
     assert row(log, log.query_ids[0], "m")["completion_tokens"] == 5
     assert row(log, log.query_ids[0], "n")["completion_tokens"] is None
-    assert report.dropped == {"the expert did not answer": 1}
+    assert report.dropped == {"the expert did not answer": 2}
     assert (report.repeated, report.ignored) == (1, {"completion_tokens": 1})
 
 

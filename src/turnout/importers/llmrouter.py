@@ -24,8 +24,8 @@ _FIELDS = frozenset(("query", "model_name", "performance"))
 class LLMRouter(Importer):
     """Queries are told apart by task and text; the same model asked the same query again is a repeat.
 
-    Limits: answers that failed stand there with performance 0 and a text that starts with ERROR or API Error; they are
-    dropped, as the expert did not answer.
+    Limits: answers that failed stand there with a text that starts with API Error, which was graded like any other, or
+    with ERROR and performance 0; they are dropped, as the expert did not answer.
     """
 
     title = "LLMRouter routing data"
@@ -74,7 +74,7 @@ class LLMRouter(Importer):
             query, task = _reading.need(row, "query", where, str), row.get("task_name")
             answer = row.get("response")
             score = _reading.need(row, "performance", where)
-            if isinstance(answer, str) and answer.startswith(("ERROR", "API Error")) and not as_number(score):
+            if isinstance(answer, str) and _failed(answer, score):
                 rows.drop("the expert did not answer")
                 continue
             digest = hashlib.sha256(clean(f"{task}\0{query}").encode()).hexdigest()[:16]
@@ -92,3 +92,7 @@ class LLMRouter(Importer):
                 completion_tokens=row.get("completion_tokens"),
                 latency=row.get("response_time"),
             )
+
+
+def _failed(answer: str, score: object) -> bool:
+    return answer.startswith("API Error") or (answer.startswith("ERROR") and not as_number(score))
