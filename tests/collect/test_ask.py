@@ -48,11 +48,11 @@ def test_a_limit_is_needed(limits: dict[str, int]) -> None:
         Settings(limits).limit("a")
 
 
-async def test_an_answer_is_read_graded_and_priced() -> None:
+async def test_an_answer_is_read_and_priced() -> None:
     expert = ScriptedExpert(Arm("a", price=Price(1.0, 2.0)), Script("4"))
     ticks = iter([1.0, 3.5])
     answer = await ask(expert, QUESTION, request(QUESTION, expert.arm, SETTINGS), SETTINGS, lambda: next(ticks))
-    assert (answer.response, answer.score, answer.latency, answer.finish_reason) == ("4", 1.0, 2.5, "stop")
+    assert (answer.response, answer.latency, answer.finish_reason) == ("4", 2.5, "stop")
     assert (answer.prompt_tokens, answer.completion_tokens, answer.guessed) == (10, 5, False)
     assert answer.cost == pytest.approx(20e-6)
     assert expert.closed == 1

@@ -12,6 +12,8 @@ from turnout.collect.tasks import load
 from turnout.errors import ConfigError, LogError
 
 CHECKS = """
+import numpy as np
+
 LIMIT = 3
 
 def brevity(response, target):
@@ -19,6 +21,9 @@ def brevity(response, target):
 
 def wild(response, target):
     return 7
+
+def scalar(response, target):
+    return np.float32(0.5) if target == "half" else np.bool_(True)
 """
 
 
@@ -47,13 +52,18 @@ def test_a_score_outside_the_unit_interval_is_refused(checks: Path) -> None:
         read_functions([f"{checks}:wild"])["wild"]("a", "b")
 
 
+def test_numbers_of_numpy_are_scores(checks: Path) -> None:
+    scalar = read_functions([f"{checks}:scalar"])["scalar"]
+    assert (scalar("a", "half"), scalar("a", "b")) == (0.5, 1.0)
+
+
 def test_what_cannot_be_a_grader_is_named(checks: Path, tmp_path: Path) -> None:
     renamed = tmp_path / "other.py"
     renamed.write_text("def exact(response, target):\n    return 1\n", encoding="utf-8")
     for named, message in [
         ("checks.py", "FILE.py:FUNCTION"),
         (f"{tmp_path / 'absent.py'}:f", "no Python file"),
-        (f"{checks}:brief", "it has brevity, wild"),
+        (f"{checks}:brief", "it has brevity, wild, scalar"),
         (f"{checks}:LIMIT", "has no function 'LIMIT'"),
         (f"{renamed}:exact", "already"),
     ]:

@@ -198,12 +198,15 @@ async def test_calls_of_killed_runs_are_paid_for_though_they_are_asked_again(tmp
         assert again.spent == pytest.approx(1.1)
 
 
-async def test_what_a_grader_raises_comes_by_itself(tmp_path: Path) -> None:
+async def test_what_a_grader_raises_comes_by_itself_and_costs_no_answer(tmp_path: Path) -> None:
     def odd(response: str) -> float:
         raise LogError("grader 'odd' must return a number")
 
     with pytest.raises(LogError, match="must return a number"):
         await collect([Question("t", "?", "x", "odd", odd)], [ScriptedExpert(CHEAP)], tmp_path, settings=SETTINGS)
+    mended, again = Question("t", "?", "x", "odd", lambda response: 0.5), ScriptedExpert(CHEAP)
+    await collect([mended], [again], tmp_path, settings=SETTINGS)
+    assert (again.calls, OutcomeLog.read(tmp_path).matrix().tolist()) == ([], [[0.5]])
 
 
 COLLECT_UNTIL_KILLED = """

@@ -111,7 +111,7 @@ async def exchange(expert: Expert, body: bytes, deadline_s: float, clock: Callab
 async def ask(
     expert: Expert, question: Question, body: bytes, settings: Settings, clock: Callable[[], float]
 ) -> Answer:
-    """The answer, graded where no model judges it. Raises ExpertError."""
+    """The answer, not graded yet. Raises ExpertError."""
     found = await exchange(expert, body, settings.deadline_s, clock)
     return Answer(
         query_id=question.id,
@@ -123,7 +123,6 @@ async def ask(
         guessed=found.guessed,
         cost=found.cost,
         latency=found.latency,
-        score=question.score(found.text) if question.score else 0.0,
         logprobs=found.logprobs,
     )
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from turnout import registry
 from turnout.errors import ConfigError, LogError
 
@@ -46,6 +48,7 @@ def _read(path: Path, name: str) -> Function:
 def _checked(function: Function, named: str) -> Function:
     def score(response: str, target: Target) -> float:
         value = function(response, target)
+        value = value.item() if isinstance(value, np.generic) else value
         if not isinstance(value, (bool, int, float)) or not 0 <= value <= 1:
             raise LogError(f"grader {named!r} must return a number in [0, 1], got {value!r}")
         return float(value)

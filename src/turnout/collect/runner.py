@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from turnout.collect.answers import Answer, Folder
 from turnout.collect.ask import Settings, ask, most, request
 from turnout.collect.budget import Budget
@@ -110,7 +112,11 @@ class _Run:
             self.budget,
             bound,
         )
-        self.folder.add(answer)
+        try:
+            if answer.error is None and question.score:
+                answer = msgspec.structs.replace(answer, score=question.score(answer.response))
+        finally:
+            self.folder.add(answer)  # it is paid for, even where a user's grader fails on it
         return answer, again
 
     def _count(self, answer: Answer) -> None:
