@@ -160,6 +160,9 @@ def test_openai_failures_are_dropped(write: Write) -> None:
     bad = [{"response": None}, {"response": {"error": {"message": "no"}}}, {"error": {"code": 1}}]
     _, report = load(write("log.jsonl", [exchange(), *(exchange(**changes) for changes in bad)]))
     assert report.dropped == {"the request failed": 3}
+    several = exchange(request={"model": "m", "prompt": ["one", "two"]})  # a choice per prompt: the first is no answer
+    _, report = load(write("log.jsonl", [exchange(), several]))
+    assert report.dropped == {"several prompts in one request": 1}
     with pytest.raises(LogError, match="line 1: the request has neither messages, input nor prompt; fields: model"):
         load(write("log.jsonl", [{**exchange(), "request": {"model": "m"}}]))
     with pytest.raises(LogError, match="line 1: the field 'response' is missing"):

@@ -110,6 +110,9 @@ class OpenAI(Importer):
         request = _chat.request_of(body)
         if request is None:
             raise LogError(f"{where}: the request has neither messages, input nor prompt; fields: {', '.join(body)}")
+        if isinstance(request, list) and len(request) > 1 and isinstance(request[0], str):
+            rows.drop("several prompts in one request")
+            return False
         names = (line.get("custom_id"), line.get("id"), reply.get("id"))
         rows.add(
             where,
