@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from turnout.cli import build
 from turnout.cli._paraphrase import LONGEST, believable, paraphrase
 from turnout.cli.robustness import _questions
-from turnout.errors import LogError, UnknownNameError
+from turnout.errors import ExpertError, LogError, UnknownNameError
 from turnout.experts.pool import Pool
 from turnout.outcomes import OutcomeLog
 from turnout.testing.experts import Script, ScriptedExpert
@@ -82,3 +82,5 @@ async def test_an_expert_writes_paraphrases_and_bad_ones_are_left_out() -> None:
     assert made == ["Which author wrote the Odyssey?", None, None, None]
     with pytest.raises(UnknownNameError, match="writer"):
         await paraphrase(Pool({"writer": writer}), "writters", texts)
+    with pytest.raises(ExpertError, match="answered 500"):
+        await paraphrase(Pool({"writer": ScriptedExpert("writer", Script(status=500))}), "writer", texts)

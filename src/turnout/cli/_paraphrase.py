@@ -20,7 +20,7 @@ ALIKE = 0.3  # part of the words that a paraphrase must keep to be believed
 async def paraphrase(built: Pool, expert: str, texts: Sequence[str], at_once: int = 4) -> list[str | None]:
     """One paraphrase per text; None for a long text, a failed call, and a text that is repeated or replaced.
 
-    Raises UnknownNameError for an expert that the pool does not have.
+    Raises UnknownNameError for an expert that the pool does not have, and ExpertError where every call failed.
     """
     from turnout.collect.ask import Settings, ask, request
     from turnout.collect.tasks import Question
@@ -29,7 +29,7 @@ async def paraphrase(built: Pool, expert: str, texts: Sequence[str], at_once: in
     if expert not in built.experts:
         raise UnknownNameError("expert", expert, built.experts)
     asked, gate, settings = built.experts[expert], asyncio.Semaphore(at_once), Settings({"*": 512})
-    clock = asyncio.get_running_loop().time
+    clock, failures = asyncio.get_running_loop().time, list[ExpertError]()
 
     async def one(text: str) -> str | None:
         if len(text) > LONGEST:
@@ -38,14 +38,18 @@ async def paraphrase(built: Pool, expert: str, texts: Sequence[str], at_once: in
         async with gate:
             try:
                 answer = await ask(asked, question, request(question, asked.arm, settings), settings, clock)
-            except ExpertError:
+            except ExpertError as error:
+                failures.append(error)
                 return None
         return believable(text, answer.response)
 
     try:
-        return list(await asyncio.gather(*(one(text) for text in texts)))
+        made = list(await asyncio.gather(*(one(text) for text in texts)))
     finally:
         await built.aclose()
+    if failures and len(failures) == sum(len(text) <= LONGEST for text in texts):
+        raise failures[0]
+    return made
 
 
 def believable(text: str, said: str) -> str | None:
