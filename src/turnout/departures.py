@@ -22,7 +22,7 @@ from turnout.features import FeatureMap, Floats, Sparse
 
 SAMPLE = 3000  # queries that the lines are learned from
 FEWEST = 30  # answers below which there is no line to learn
-PENALTIES = np.geomspace(1.0, 1e5, 16)  # in queries, for columns of unit variance
+PENALTIES = np.geomspace(1.0, 1e5, 11)  # in queries, for columns of unit variance
 RANGE = (1.0, 99.0)  # percentiles of what was fitted; beyond them a line says no more
 
 
