@@ -83,11 +83,11 @@ class Inspect(Importer):
             return False
 
     def _read(self, files: Sequence[Path], rows: Rows) -> None:
-        seen: dict[str, Record] = {}
+        seen: dict[str, tuple[str, str]] = {}
         for file in files:
             self._log(file, rows, seen)
 
-    def _log(self, file: Path, rows: Rows, seen: dict[str, Record]) -> None:
+    def _log(self, file: Path, rows: Rows, seen: dict[str, tuple[str, str]]) -> None:
         if file.suffix.lower() != ".eval":
             log = _reading.as_object(_reading.document(file), str(file))
             header = _reading.need(log, "eval", str(file), dict)
@@ -104,7 +104,12 @@ class Inspect(Importer):
             self._samples(_members(archive), header, where, rows, seen)
 
     def _samples(
-        self, samples: Iterator[tuple[str, Record]], header: Record, where: str, rows: Rows, seen: dict[str, Record]
+        self,
+        samples: Iterator[tuple[str, Record]],
+        header: Record,
+        where: str,
+        rows: Rows,
+        seen: dict[str, tuple[str, str]],
     ) -> None:
         task = _reading.need(header, "task", f"{where}: eval", str)
         model = _reading.need(header, "model", f"{where}: eval", str)
@@ -112,8 +117,8 @@ class Inspect(Importer):
         for place, sample in samples:
             name, epoch = _reading.need(sample, "id", place, int, str), sample.get("epoch", 1)
             query_id = f"{task}/{name}"
-            earlier = seen.setdefault(query_id, {part: sample.get(part) for part in ("input", "target")})
-            if all(sample.get(part) != value for part, value in earlier.items()):
+            made = (_chat.identity(sample.get("input")), _chat.identity(sample.get("target")))
+            if all(now != earlier for now, earlier in zip(made, seen.setdefault(query_id, made), strict=True)):
                 hint = "its input and target differ; import logs of one dataset in one order at a time"
                 raise LogError(f"{place}: sample {name!r} of {task!r} is another one than in an earlier log: {hint}")
             if sample.get("invalidation"):
