@@ -12,10 +12,13 @@ _LETTER = re.compile(r"^\(?([A-Z])\)?$", re.IGNORECASE)
 _FORMS = (
     r"^[\s(\[]*([A-Z])(?=[\s)\].:,]*$)",  # nothing but the letter
     r"^[\s(\[]*([A-Z])[)\].:](?!\s*or\b)",  # (B) Paris, B) Paris, B. Paris
+    r"^[\s(\[]*([A-HJ-Z])(?=\s*[\n;(–—]|\s-\s|,(?!\s*(?:(?:and|or)\s+)?(?-i:[A-Z])\b)|\s+(?:because|since)\b)",
+    r"(?-i:\b([A-HJ-Z]))\s+is\s+(?:the\s+)?(?:correct|right|best)\b",
     r"\b(?:option|choice|answer|choose|select)\s+(?:is\s+)?[(\[]?([A-Z])\b(?![\w'])",
     r"\(([A-Z])\)",
 )
-_LAST = re.compile(r"(?<![\w'])([B-HJ-Z])(?![\w'])")  # alone, A and I are words
+# Alone, I is a word, and A is one unless something ends after it.
+_LAST = re.compile(r"(?<![\w'])(?<!\bnot )([B-HJ-Z](?![\w'])|A(?=\s*(?:$|[.,;:!?)\]])))")
 
 
 class Choice(Grader):
@@ -24,7 +27,8 @@ class Choice(Grader):
     >>> Choice().grade("It cannot be (A). The answer is (B).", "B"), Choice().grade("C) Rome", "B")
     (1.0, 0.0)
 
-    Limits: letters only; a response that names the option's text without its letter scores 0.
+    Limits: letters only; a response that names the option's text without its letter scores 0, and so does an A with
+    nothing but a space before the next word, which is read as the article.
     """
 
     def _grade(self, answer: str, target: str) -> float:
