@@ -19,6 +19,7 @@ from turnout.nn import (
     LinearGate,
     LossFreeBias,
     MaskSchedule,
+    ProductKeyGate,
     ReLU,
     RoutedLayer,
     RoutingContext,
@@ -141,6 +142,12 @@ def test_balancers_train_in_one_graph_for_batches_of_any_size() -> None:
     torch.manual_seed(0)
     layer = RoutedLayer(LinearGate(8, 4), TopK(2), FFN(4, 8, 8), balancers=balancers)
     trains_in_one_graph(Loss(layer), 8, padded=True)
+
+
+@pytest.mark.slow
+def test_running_means_move_in_a_graph() -> None:
+    layer = RoutedLayer(ProductKeyGate(8, 4), TopK(2), FFN(4, 8, 8))
+    trains_in_one_graph(Loss(layer), 8, padded=False)
 
 
 @pytest.mark.slow

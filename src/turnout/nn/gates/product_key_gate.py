@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from turnout.base import Number
 from turnout.errors import ParameterError, RoutingError
-from turnout.nn._steady import Steady
-from turnout.nn.base import Gate, recomputing
+from turnout.nn._steady import Steady, once
+from turnout.nn.base import Gate
 from turnout.nn.plan import Plan, RoutingContext
 
 __all__ = ["ProductKeyGate"]
@@ -98,8 +98,8 @@ class ProductKeyGate(Steady, Gate):
             real_TA = keys_TA if context.mask_T is None else keys_TA[context.mask_T]
             if real_TA.shape[0] > 1:
                 mean_A, var_A = real_TA.mean(0), real_TA.var(0, unbiased=False)
-                if not recomputing():
-                    with torch.no_grad():
-                        self.running_mean.lerp_(mean_A, self.momentum)
-                        self.running_var.lerp_(var_A, self.momentum)
+                with torch.no_grad():
+                    share = once(mean_A.new_full((), self.momentum))  # 0 for a recomputed pass
+                    self.running_mean.lerp_(mean_A, share)
+                    self.running_var.lerp_(var_A, share)
         return (keys_TA - mean_A) * (var_A + 1e-5).rsqrt()
