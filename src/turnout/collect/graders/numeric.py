@@ -17,7 +17,7 @@ _NUMBER = re.compile(
     r"(?P<power>[eE][-+]?\d+)?"
     r"(?:\s*/\s*(?P<below>\d+(?:\.\d+)?)(?![\d/]))?"
 )
-_FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}")
+_FRACTION = re.compile(r"(-?)\s*\\[dt]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}")
 
 
 class Numeric(Grader):
@@ -63,7 +63,8 @@ def numbers(text: str) -> list[float]:
     >>> numbers(r"1,234.5 and −2e3, \frac{1}{4}, 3/4, v2, 10-20")
     [1234.5, -2000.0, 0.25, 0.75, 10.0, 20.0]
     """
-    text = _FRACTION.sub(r" \1/\2 ", text.replace("−", "-").replace("\\$", "$").replace("\\,", ""))
+    plain = text.replace("−", "-").replace("\\$", "$").replace("\\,", "").replace("{,}", ",")
+    text = _FRACTION.sub(r" \1\2/\3 ", plain)
     values = []
     for match in _NUMBER.finditer(text):
         sign = "" if match["sign"] == "+" or _joined(text, match) else match["sign"]
