@@ -118,6 +118,19 @@ def test_bench_gives_bare_estimators_a_sentence_encoder(home: Path, tmp_path: Pa
         run(*arguments, "length", "--encoder", weights)
 
 
+def test_bench_measures_a_search(home: Path) -> None:
+    arguments = ("bench", "--data", home / "data", "--only", "local_pool", "--seeds", 1, "--tune", "length,task_table")
+    rows = json.loads(run(*arguments, "--curve", "--json").stdout)["tables"]["local_pool"]["rows"]
+    assert rows[0]["name"] == "tuned"
+    with pytest.raises(ConfigError, match="--tune without"):
+        run(*arguments, "--estimator", "ridge")
+
+
+def test_bench_refuses_options_that_a_table_would_not_heed(home: Path) -> None:
+    with pytest.raises(ConfigError, match="greenserv: measured by a system"):
+        run("bench", "--data", home / "data", "--only", "greenserv", "--estimator", "ridge")
+
+
 def test_bench_without_tables_says_what_it_looks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TURNOUT_DATA", raising=False)
     with pytest.raises(ConfigError, match="--data"):

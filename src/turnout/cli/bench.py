@@ -31,6 +31,11 @@ def command(
         list[str] | None,
         typer.Option(help="Measure bare estimators by name instead of the router; may be repeated."),
     ] = None,
+    tune: Annotated[
+        str | None,
+        typer.Option(help="Measure `turnout tune` over these methods, or `all`; each split is searched anew."),
+    ] = None,
+    curve: Annotated[bool, typer.Option("--curve", help="With --tune: as `tune --curve`, for AIQ.")] = False,
     encoder: Annotated[
         str | None, typer.Option(help="The router, or the estimators, read this sentence encoder: all-minilm-l6-v2.")
     ] = None,
@@ -51,14 +56,19 @@ def command(
     from turnout.systems import _bench as measured
 
     folder = datasets.folder(data)
-    names = only.split(",") if only else _present(folder, bare=bool(estimator or encoder or wary))
+    other = bool(estimator or encoder or wary or tune)
+    names = only.split(",") if only else _present(folder, bare=other)
     if not names:
         raise ConfigError(f"the folder must hold one of {TABLES} (routellm_* in `routellm`); got {str(folder)!r}")
-    if ((encoder or wary) and set(names) & set(measured.TABLES)) or (wary and estimator):
-        raise ConfigError("--encoder and --wary are not for tables of other systems, nor --wary for --estimator")
+    if other and (fixed := sorted(set(names) & set(measured.TABLES))):
+        raise ConfigError(
+            f"{', '.join(fixed)}: measured by a system of its own; --estimator and the like are for others"
+        )
+    if (wary and estimator) or (tune and (estimator or encoder or wary)) or (curve and not tune):
+        raise ConfigError("--wary goes without --estimator, --tune without both and --encoder, --curve with --tune")
     if html:
         require()
-    methods = _methods(estimator, encoder, wary)
+    methods = [_tuned(tune, curve=curve)] if tune else _methods(estimator, encoder, wary)
     evaluations: list[Evaluation] = []
     sheets: list[Sheet] = []
     bars: dict[str, Sequence[Bar]] = {}
@@ -124,6 +134,13 @@ def _methods(estimators: list[str] | None, encoder: str | None, wary: bool) -> l
         return [Recipe(estimator) for estimator in made]
     signals = {"sentence": registry.create("signal", "sentence", encoder=encoder)}
     return [Recipe(_on_sentences(estimator), signals=signals) for estimator in made]
+
+
+def _tuned(names: str, *, curve: bool) -> Method:
+    from turnout.evaluation.goals import Goal
+    from turnout.evaluation.tuning import Tuned
+
+    return Tuned(Goal(curve=curve), None if names == "all" else names.split(","))
 
 
 def _on_sentences(made: Estimator) -> Estimator:
