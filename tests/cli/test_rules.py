@@ -100,6 +100,8 @@ def test_route_and_explain_follow_the_rules(tmp_path: Path) -> None:
     assert shown.returncode == 1
     told = json.loads(turnout("explain", "shipped", "def f", "--config", config, "--json").stdout)
     assert (told["expert"], told["rules"]["rule"]) == ("smollm2-135m+steps", "steps for code")
+    assert told["policy_choice"] == "smollm2-135m+steps"
+    assert told["flips"] == []
     assert told["rules"]["not_tried"] == ["no secrets"]
     shown = turnout("explain", "shipped", "hello", "--config", config)
     assert "too long (refused)" in shown.stdout

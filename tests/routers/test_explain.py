@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 
 from turnout import registry
 from turnout.errors import StateError
+from turnout.routers.explain import _Case, flips
 from turnout.types import Price, Request
 
 SUM, WORDS = "7231 + 8812 + 9912 + 1231 + 5512 =", "Tell me about bakeli monupra stotrivel and wixyonzed?"
@@ -100,3 +103,25 @@ def test_an_abstaining_router_says_so(make_log, make_router):
 def test_texts_without_meaning_are_explained(router):
     for text in ["", "\ud800", "\x00" * 50]:
         assert router.explain(text)["expert"] in router.experts
+
+
+def test_no_flip_lies_below_zero():
+    policy = registry.create("policy", "utility", lam=10.0)
+    case = _Case(policy, np.array([0.7, 0.7, 0.2]), np.array([0.001, 0.002, 0.0001]), np.ones(3, dtype=bool))
+    router = SimpleNamespace(experts=("cheap", "dear", "poor"))
+    found = [flip for flip in flips(router, case) if flip["change"] == "lambda"]
+    assert [(flip["expert"], flip["to"]) for flip in found] == [("poor", pytest.approx(0.5 / 0.0009))]
+
+
+def test_only_experts_that_may_serve_are_in_the_choice_and_its_flips(router):
+    for text in (SUM, WORDS):
+        explained = router.explain(text, among=("small", "words"))
+        named = {explained["expert"], explained["policy_choice"], *(flip["expert"] for flip in explained["flips"])}
+        assert named <= {"small", "words"}
+        assert all(flip.get("of") != "maths" for flip in explained["flips"])
+
+
+def test_a_text_beyond_an_experts_context_is_explained_as_it_is_decided(router):
+    text = "7231 + " * 2000
+    assert router.explain(SUM)["expert"] == "maths"
+    assert router.explain(text)["expert"] == router.decide([Request(text)])[0].expert != "maths"

@@ -49,12 +49,17 @@ def _ruled(router: Router, text: str, neighbours: int, config: Path) -> dict[str
     settings = load(config).router
     ruled = Ruled(router, router.arms, signals=settings.signals, rules=settings.rules)
     request = Request(text, bytes=len(text.encode("utf-8", "replace")))
-    found = ruled.router(request).explain(text, neighbours=neighbours) | {"rules": ruled.explain(request)}
+    served: dict[str, Any] = {"expert": None, "reason": "refused"}
+    among = None
     try:
         decision = ruled.decide(request, seed=0)
     except RequestError as error:
-        return found | {"expert": None, "reason": "refused", "refusal": str(error)}
-    return found | {"expert": decision.expert, "reason": decision.reason}
+        served["refusal"] = str(error)
+    else:
+        served = {"expert": decision.expert, "reason": decision.reason}
+        among = [name for name, may in zip(decision.experts, decision.eligible, strict=True) if may]
+    found = ruled.router(request).explain(text, neighbours=neighbours, among=among)
+    return found | {"rules": ruled.explain(request)} | served
 
 
 def _show(console: Console, result: dict[str, Any]) -> None:
@@ -83,7 +88,8 @@ def _show(console: Console, result: dict[str, Any]) -> None:
         for row in ordered
     ]
     console.print(table(["expert", "expected quality [95 %]", unit, "objective"], rows))
-    console.print("[bold]what would flip the choice[/bold]")
+    whose = "the policy's choice, which the guard does not follow" if result["reason"] == "abstained" else "the choice"
+    console.print(f"[bold]what would flip {whose}[/bold]")
     for flip in result["flips"][:4]:
         console.print(f"  {escape(flip['words'])}")
     if not result["flips"]:

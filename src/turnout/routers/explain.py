@@ -5,7 +5,7 @@ Shape letters: E experts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from turnout.features import FeatureMap, Sparse
 from turnout.policies.base import Policy
+from turnout.types import Request
 
 if TYPE_CHECKING:
     from turnout.routers.router import Router
@@ -25,30 +26,38 @@ _FACTORS = np.geomspace(1.0, 1e6, 241)  # how far a price is raised (or cut) in 
 
 @dataclass(frozen=True)
 class _Case:
-    """One text's estimates; `choice` is the policy's, before any guard."""
+    """One text's estimates; `choice` is the policy's among those that may serve, before any guard."""
 
     policy: Policy
     quality_E: Array
     cost_E: Array
-    choice: int
+    may_E: NDArray[np.bool_]
+
+    @property
+    def choice(self) -> int:
+        return self.chosen_at(self.cost_E)
 
     def chosen_at(self, cost_E: Array) -> int:
-        return int(self.policy.choose(self.quality_E[None], cost_E[None])[0])
+        return int(self.policy.choose(self.quality_E[None], cost_E[None], self.may_E[None])[0])
 
 
-def explain(router: Router, text: str, neighbours: int) -> dict[str, Any]:
-    """A plain dictionary, in the router's order of experts; costs in US dollars per request."""
+def explain(router: Router, text: str, neighbours: int, among: Collection[str] | None = None) -> dict[str, Any]:
+    """A plain dictionary, in the router's order of experts; costs in US dollars per request.
+
+    Choices and flips are `among` the named experts, where some are named, and those whose limits the text keeps to.
+    """
     features, _ = router.features([text])
     quality_1E, se_1E, cost_1E = router.predict([text])
     objective_E = router.policy.objective(quality_1E, cost_1E)[0]
-    choice = int(router.policy.choose(quality_1E, cost_1E)[0])
-    case = _Case(router.policy, quality_1E[0], cost_1E[0], choice)
+    may_E = _may(router, text, among)
+    case = _Case(router.policy, quality_1E[0], cost_1E[0], may_E)
+    choice = case.choice
     held, region = router.guard.abstains, None
     if router.guard.regions is not None:
         at = int(router.guard.regions.of(features)[0])
         region = router.guard.regions.names[at]
         held = held or (router.guard.enabled and not bool(router.guard.regions.passed_K[at]))
-    served = int(np.argmax(router.guard.ranking)) if held else choice
+    served = int(np.where(may_E, router.guard.ranking, -np.inf).argmax()) if held else choice
     half_E = 1.96 * se_1E[0]
     rows = [
         {
@@ -74,6 +83,15 @@ def explain(router: Router, text: str, neighbours: int) -> dict[str, Any]:
         "flips": flips(router, case),
         "neighbours": nearest(router, features, neighbours),
     }
+
+
+def _may(router: Router, text: str, among: Collection[str] | None) -> NDArray[np.bool_]:
+    """Experts that may serve the text, shape (E,); all where none may."""
+    request = Request(text, bytes=len(text.encode("utf-8", "replace")))
+    may_E = np.array(
+        [(among is None or arm.id in among) and arm.limits.refusal(request) is None for arm in router.arms]
+    )
+    return may_E if may_E.any() else np.ones_like(may_E)
 
 
 def arithmetic(case: _Case, e: int, objective: float) -> str:
@@ -115,15 +133,17 @@ def _lambda_flips(experts: tuple[str, ...], case: _Case) -> list[dict[str, Any]]
     if lam is None:
         return []
     i = case.choice
-    crossings: list[tuple[float, int]] = []
-    for j in range(len(experts)):
+    above: list[tuple[float, int]] = []
+    below: list[tuple[float, int]] = []
+    for j in np.flatnonzero(case.may_E).tolist():
         saved = case.cost_E[i] - case.cost_E[j]
-        if j != i and abs(saved) > 1e-15:
-            crossing = (case.quality_E[i] - case.quality_E[j]) / saved
-            if crossing >= 0:
-                crossings.append((float(crossing), j))
-    above = min((c for c in crossings if c[0] >= lam and case.cost_E[c[1]] < case.cost_E[i]), default=None)
-    below = max((c for c in crossings if c[0] <= lam and case.cost_E[c[1]] > case.cost_E[i]), default=None)
+        if j == i or abs(saved) <= 1e-15:
+            continue
+        crossing = float((case.quality_E[i] - case.quality_E[j]) / saved)
+        if saved > 0 and crossing >= lam:
+            above.append((crossing, j))
+        if saved < 0 and 0 < crossing <= lam:  # at 0 a tie goes to the cheaper
+            below.append((crossing, j))
     return [
         {
             "change": "lambda",
@@ -131,10 +151,9 @@ def _lambda_flips(experts: tuple[str, ...], case: _Case) -> list[dict[str, Any]]
             "to": crossing,
             "factor": crossing / lam if lam else None,
             "expert": experts[j],
-            "words": f"λ {'above' if crossing >= lam else 'below'} {crossing:.6g} (now {lam:.6g}) "
-            f"would choose {experts[j]}",
+            "words": f"λ {side} {crossing:.6g} (now {lam:.6g}) would choose {experts[j]}",
         }
-        for found in (above, below)
+        for side, found in (("above", min(above, default=None)), ("below", max(below, default=None)))
         if found is not None
         for crossing, j in [found]
     ]
@@ -144,7 +163,7 @@ def _price_flips(experts: tuple[str, ...], case: _Case) -> list[dict[str, Any]]:
     """For the chosen expert the least dearer price, for every other the least cheaper one, that changes the choice."""
     found = []
     for e, name in enumerate(experts):
-        if case.cost_E[e] <= 0:
+        if case.cost_E[e] <= 0 or not case.may_E[e]:
             continue
         up = e == case.choice
         factor = _least_factor(case, e, up)

@@ -6,7 +6,7 @@ Shape letters: N queries, E experts.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -199,11 +199,14 @@ class Router:
             choice_N[self.guard.regions.abstains(features)] = fixed
         return choice_N
 
-    def explain(self, text: str, *, neighbours: int = 5) -> dict[str, Any]:
-        """Why this text goes where it goes: estimates, arithmetic, neighbours, and what would flip the choice."""
+    def explain(self, text: str, *, neighbours: int = 5, among: Collection[str] | None = None) -> dict[str, Any]:
+        """Why this text goes where it goes: estimates, arithmetic, neighbours, and what would flip the choice.
+
+        `among` names the experts that may serve it (None: all).
+        """
         from turnout.routers.explain import explain
 
-        return explain(self, text, neighbours)
+        return explain(self, text, neighbours, among)
 
     def reprice(self, expert: str, price: Price) -> Self:
         """Put another price on one expert. Nothing is refitted; the others' costs and all qualities stay."""
