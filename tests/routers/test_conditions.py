@@ -25,6 +25,8 @@ def holds(spec: SignalSpec, text: str = "", **fields: object) -> bool:
         (SignalSpec("keyword", words=("a", "b"), match="none"), "only b", False),
         (SignalSpec("keyword", words=("kubernetes",), fuzzy=0.5), "my kubernets cluster", True),
         (SignalSpec("keyword", words=("kubernetes",), fuzzy=0.5), "my garden", False),
+        (SignalSpec("keyword", words=("credit card",), fuzzy=0.6), "lost my credt card", True),
+        (SignalSpec("keyword", words=("credit card",), fuzzy=0.6), "credit where due", False),
         (SignalSpec("keyword", words=("kubernetes",), fuzzy=0.5, match="none"), "my garden", True),
         (SignalSpec("regex", pattern=r"\b\d{3}-\d{4}\b"), "call 555-1234", True),
         (SignalSpec("regex", pattern=r"^x"), "no x", False),

@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnout.errors import ConfigError
+from turnout.routers.conditions import Conditions, View
 from turnout.rules import Rule, SignalSpec, Then, check, lint, parse
 from turnout.rules.lint import Diagram, facts
 from turnout.rules.spec import SignalSpec as Spec
+from turnout.types import Request
 
 WORDS = {name: SignalSpec("keyword", words=(name * 3,)) for name in "abcd"}
 GO = Then(expert="big")
@@ -138,12 +140,14 @@ def test_the_linter_agrees_with_the_truth_table(written: list[tuple[str, int]]) 
     winners = {next((name for name in ordered if holds[name][w]), None) for w in range(len(worlds))}
     found = lint(WORDS, rules)
     assert {f.rule for f in found if f.kind == "unreachable"} == set(ordered) - winners
+    level = {name: rules[int(name[1:])].priority for name in ordered}
+    first = [max((level[name] for name in ordered if holds[name][w]), default=None) for w in range(len(worlds))]
     meet = {
         max(one, two, key=ordered.index)
         for one, two in product(ordered, ordered)
-        if one != two
-        and rules[int(one[1:])].priority == rules[int(two[1:])].priority
-        and any(a and b for a, b in zip(holds[one], holds[two], strict=True))
+        if one != two and level[one] == level[two]
+        for w in range(len(worlds))
+        if holds[one][w] and holds[two][w] and first[w] == level[one]
     }
     assert {f.rule for f in found if f.kind == "conflict"} == meet
 
@@ -153,6 +157,41 @@ def test_what_is_known_of_ranges_is_true_of_every_length(ranges: list[tuple[int,
     signals = {f"s{n}": Spec("length", min=min(r), max=max(r)) for n, r in enumerate(ranges)}
     world = {name: spec.low <= tokens <= spec.high for name, spec in signals.items()}
     assert all(fact.holds(world.__getitem__) for fact in facts(signals))
+
+
+@given(
+    st.lists(
+        st.tuples(st.sets(st.sampled_from("abc"), min_size=1), st.sampled_from(["any", "all", "none"])),
+        min_size=2,
+        max_size=4,
+    ),
+    st.sets(st.sampled_from("abc")),
+)
+def test_what_is_known_of_words_is_true_of_every_text(written: list[tuple[set[str], str]], text: set[str]) -> None:
+    signals = {f"s{n}": Spec("keyword", words=tuple(words), match=match) for n, (words, match) in enumerate(written)}
+    conditions, view = Conditions(signals), View(Request(" ".join(sorted(text))))
+    assert all(fact.holds(lambda name: conditions.holds(name, view)) for fact in facts(signals))
+
+
+FIRST = {"first": Spec("conversation"), "later": Spec("conversation", turns=True)}
+SIZES = {"short": Spec("length", max=100), "long": Spec("length", min=101)}
+PRESENT = {"some": Spec("keyword", words=("a", "b")), "none": Spec("keyword", words=("a", "b"), match="none")}
+
+
+@pytest.mark.parametrize("signals", [FIRST, SIZES, PRESENT])
+def test_signals_that_are_each_others_opposite_are_known_as_such(signals: dict[str, SignalSpec]) -> None:
+    one, other = signals
+    assert kinds(signals, rule(one), rule(other, Then(lam=1))) == []
+    assert kinds(signals, rule(f"not {one}"), rule(f"not {other}", Then(lam=1))) == []
+    third = rule("true", Then(lam=2), name="third", priority=-1)
+    assert ("unreachable", "third") in kinds(signals, rule(one), rule(other, Then(lam=1)), third)
+
+
+def test_a_rule_of_higher_priority_settles_a_conflict() -> None:
+    rules = (rule("a", name="x"), rule("b", Then(lam=1), name="y"))
+    unused = [("unused", ""), ("unused", "")]
+    assert kinds(WORDS, *rules) == [("conflict", "y"), *unused]
+    assert kinds(WORDS, *rules, rule("a and b", Then(lam=2), name="both", priority=1)) == unused
 
 
 def test_a_chain_of_composed_signals_stays_small() -> None:

@@ -117,15 +117,19 @@ def _edged(word: str) -> Callable[[str], re.Match[str] | None]:
 
 
 def _fuzzy(spec: SignalSpec, least: float) -> Test:
-    """Words as alike as `least`: Jaccard similarity of their character trigrams."""
-    wanted = [(word, _trigrams(word.lower())) for word in spec.words]
+    """Words as alike as `least`: Jaccard similarity of their character trigrams; phrases, to as many words in a row."""
+    wanted = [(len(word.split()), _trigrams(" ".join(word.lower().split()))) for word in spec.words]
     enough = all if spec.match == "all" else any
 
     def look(text: str) -> str | None:
-        tokens = [(token, _trigrams(token)) for token in set(re.findall(r"\w+", text))]
+        words = re.findall(r"\w+", text)
+        runs = {
+            n: [(run, _trigrams(run)) for run in {" ".join(words[i : i + n]) for i in range(len(words) - n + 1)}]
+            for n in {n for n, _ in wanted}
+        }
         hits = [
-            next((token for token, grams in tokens if len(grams & own) >= least * len(grams | own)), None)
-            for _, own in wanted
+            next((run for run, grams in runs[n] if len(grams & own) >= least * len(grams | own)), None)
+            for n, own in wanted
         ]
         return " + ".join(hit for hit in hits if hit) if enough(hits) else None
 

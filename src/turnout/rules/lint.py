@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, groupby
+from math import ceil, floor, isfinite
 from typing import Literal
 
 from turnout.errors import ConfigError, did_you_mean
@@ -128,16 +129,23 @@ def _reach(ordered: Sequence[Named], diagram: Diagram) -> Iterator[Finding]:
 
 
 def _conflicts(ordered: Sequence[Named], diagram: Diagram) -> Iterator[Finding]:
-    """Rules of one priority that can hold together and do different things."""
-    for first, second in combinations(ordered, 2):
-        if first.rule.priority != second.rule.priority or first.rule.then == second.rule.then:
-            continue
-        if diagram.meets(first.when, second.when):
-            message = (
-                f"rules {first.name!r} and {second.name!r} have priority {first.rule.priority} and can hold together "
-                f"({diagram.example(first.when, second.when)}); the one that is written first wins"
-            )
-            yield Finding("conflict", second.name, message)
+    """Rules of one priority that do different things and can hold together where no rule of a higher one does."""
+    higher = diagram.false
+    for priority, entries in groupby(ordered, key=lambda entry: entry.rule.priority):
+        level = list(entries)
+        free = diagram.negated(higher)
+        for first, second in combinations(level, 2):
+            if first.rule.then == second.rule.then:
+                continue
+            both = diagram.both(free, diagram.both(diagram.of(first.when), diagram.of(second.when)))
+            if diagram.possible(both):
+                message = (
+                    f"rules {first.name!r} and {second.name!r} have priority {priority} and can hold together "
+                    f"({diagram.example(both)}); the one that is written first wins"
+                )
+                yield Finding("conflict", second.name, message)
+        for entry in level:
+            higher = diagram.either(higher, diagram.of(entry.when))
 
 
 class Diagram:
@@ -204,9 +212,9 @@ class Diagram:
         """Whether both can hold at once."""
         return bool(self.possible(self.both(self.of(first), self.of(second))))
 
-    def example(self, first: Expression, second: Expression) -> str:
-        """Values under which both hold."""
-        node, words = self.both(self.both(self.of(first), self.of(second)), self._facts), []
+    def example(self, f: int) -> str:
+        """Values under which f holds."""
+        node, words = self.both(f, self._facts), []
         while node > 1:
             level, low, high = self._nodes[node]
             node = high or low
@@ -267,39 +275,63 @@ def _same_number(a: SignalSpec, b: SignalSpec) -> bool:
     return a.type in _NUMERIC and (a.examples, a.against, a.of, a.turns) == (b.examples, b.against, b.of, b.turns)
 
 
+def _range(a: SignalSpec) -> tuple[float, float]:
+    """The least and the largest number that match; tokens are whole."""
+    if a.type != "length":
+        return a.low, a.high
+    return ceil(a.low) if isfinite(a.low) else a.low, floor(a.high) if isfinite(a.high) else a.high
+
+
+def _same_words(a: SignalSpec, b: SignalSpec) -> bool:
+    return a.type == b.type == "keyword" and (a.fuzzy, a.turns) == (b.fuzzy, b.turns)
+
+
+def _words(a: SignalSpec) -> frozenset[str]:
+    return frozenset(word.strip().lower() for word in a.words)
+
+
 def _implies(a: SignalSpec, b: SignalSpec) -> bool:
     if _same_number(a, b):
-        return b.low <= a.low and a.high <= b.high
+        (low, high), (least, most) = _range(a), _range(b)
+        return least <= low and high <= most
     for field in ("languages", "tenants"):
         if a.type == b.type and getattr(a, field):
             return set(getattr(a, field)) <= set(getattr(b, field))
     if a.type == "needs":
         return set(a.needs) >= set(b.needs)
-    if a.type == "keyword" and (a.match, a.fuzzy, a.turns) == (b.match, b.fuzzy, b.turns):
-        words, others = {w.lower() for w in a.words}, {w.lower() for w in b.words}
-        return words <= others if a.match == "any" else words >= others
+    if _same_words(a, b):
+        words, others = _words(a), _words(b)
+        if a.match == b.match:
+            return words <= others if a.match == "any" else words >= others
+        return (a.match, b.match) == ("all", "any") and bool(words & others)
     return a == b
 
 
 def _disjoint(a: SignalSpec, b: SignalSpec) -> bool:
     if _same_number(a, b):
-        return a.high < b.low or b.high < a.low
+        (low, high), (least, most) = _range(a), _range(b)
+        return high < least or most < low
     if a.type in ("language", "tenant"):
         return not set(a.languages or a.tenants) & set(b.languages or b.tenants)
-    if a.type == b.type == "keyword" and {a.match, b.match} == {"any", "none"} and (a.fuzzy, a.turns) == (
-        b.fuzzy, b.turns,
-    ):  # fmt: skip
-        some, none = (a, b) if a.match == "any" else (b, a)
-        return {w.lower() for w in some.words} <= {w.lower() for w in none.words}
+    if a.type == "conversation":
+        return a.turns != b.turns
+    if _same_words(a, b) and (a.match == "none") != (b.match == "none"):
+        some, none = (b, a) if a.match == "none" else (a, b)
+        return _words(some) <= _words(none) if some.match == "any" else bool(_words(some) & _words(none))
     return False
 
 
 def _exhaustive(a: SignalSpec, b: SignalSpec) -> bool:
-    """Whether one of two ranges always holds."""
+    """Whether one of two always holds."""
+    if a.type == "conversation":
+        return a.turns != b.turns
+    if _same_words(a, b) and {a.match, b.match} == {"any", "none"}:
+        some, none = (b, a) if a.match == "none" else (a, b)
+        return _words(none) <= _words(some)
     if not _same_number(a, b):
         return False
-    low, high = (a, b) if a.low <= b.low else (b, a)
-    return low.low == float("-inf") and high.high == float("inf") and low.high >= high.low
+    (low, high), (least, most) = sorted((_range(a), _range(b)))
+    return low == float("-inf") and most == float("inf") and high >= least - (a.type == "length")
 
 
 def _not(tree: Expression) -> Expression:
