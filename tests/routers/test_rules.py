@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from turnout import registry
 from turnout.errors import ConfigError, RefusedError, RequestError
 from turnout.routers import Bound
 from turnout.routers.rules import Ruled, bind
@@ -111,6 +112,15 @@ def test_a_rule_that_leaves_nobody_says_which(router, arms):
 def test_rules_name_experts_of_the_pool(router, arms):
     with pytest.raises(ConfigError, match="rule 'rule 1' names no expert of the pool: 'math'; did you mean 'maths'"):
         ruled(router, arms, Rule("sum", Then(expert="math")))
+
+
+def test_a_switch_is_priced_at_the_rules_own_trade(make_router, arms):
+    """Where a rule seeks the best quality at any cost, a warm cache is worth nothing; at its high λ it decides."""
+    for own, rule_lam, expert in ((100.0, 0.0, "maths"), (0.0, 100.0, "words")):
+        router = make_router(policy=registry.create("policy", "utility", lam=own), guard=False)
+        behind = ruled(router, arms, Rule("sum", Then(lam=rule_lam)))
+        request = Request(SUM, bytes=len(SUM), previous="words", cached_tokens=20_000)
+        assert behind.decide(request, seed=0).expert == expert
 
 
 def test_a_conversation_is_kept_within_the_rule(router, arms):

@@ -29,6 +29,16 @@ def test_a_warm_cache_keeps_a_conversation_and_a_cold_one_does_not(priced):
     assert (warm.expert, warm.reason) == ("words", "kept")
 
 
+def test_a_warm_cache_does_not_hold_an_expert_below_the_floor(make_router):
+    router = make_router(policy=registry.create("policy", "floor", quality=0.6), guard=False)
+    router.guard = replace(router.guard, lam=1000.0)
+    bound = router.bind(router.arms)
+    request = Request(SUM, bytes=len(SUM), previous="words", cached_tokens=20_000)
+    decision = bound.decide(request, seed=0, switch_margin=0.05)
+    assert decision.quality[router.experts.index("words")] < 0.6
+    assert decision.expert == "maths"
+
+
 def test_a_tool_loop_is_not_broken_for_a_small_gain(priced):
     request = Request(SUM, previous="words", tool_loop=True)
     gain = bound_gain(priced)

@@ -33,6 +33,10 @@ class Policy(Component):
         """What is maximised, shape (N, E)."""
         return self._objective(quality_NE, cost_NE)
 
+    def worth(self, lam: float) -> float:
+        """What a US dollar saved counts in the objective; `lam` is what it is worth in score."""
+        return lam
+
     def choose(
         self, quality_NE: Floats, cost_NE: Floats, eligible_NE: NDArray[np.bool_] | None = None
     ) -> NDArray[np.intp]:

@@ -29,6 +29,10 @@ class Floor(Policy):
     def __init__(self, quality: float = 0.5) -> None:
         self.quality = quality
 
+    def worth(self, lam: float) -> float:
+        """Among experts that are good enough the objective is in US dollars."""
+        return 1.0
+
     def _objective(self, quality_NE: Floats, cost_NE: Floats) -> Floats:
         dearest_N1 = cost_NE.max(axis=1, keepdims=True)
         return np.where(quality_NE >= self.quality, -cost_NE, quality_NE - 1.0 - dearest_N1)

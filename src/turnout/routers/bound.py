@@ -74,7 +74,7 @@ class Bound:
         self._ranking = self._fixed_ranking(router)
         self._regions = router.guard.regions if router.guard.enabled else None
         self._ranking_E = np.array(router.guard.ranking)
-        self._switching, self._lam = switching or Switching(), router.guard.lam
+        self._switching, self._lam = switching or Switching(), router.policy.worth(router.guard.lam)
         self._prompt_rates = tuple(self._of_pool(self._costs.prompt_rates[None])[0])
         self.reason = "unfitted" if not self.fitted else "abstained" if router.guard.abstains else "routed"
         self._contexts = tuple(arm.limits.context for arm in self.arms)

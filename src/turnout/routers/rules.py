@@ -219,7 +219,7 @@ def _traded(router: Router, lam: float | None, floor: float | None) -> Router:
         if lam is None
         else registry.create("policy", "utility", lam=lam)
     )
-    made.guard = replace(router.guard, enabled=False)
+    made.guard = replace(router.guard, enabled=False, lam=router.guard.lam if lam is None else lam)
     return made
 
 

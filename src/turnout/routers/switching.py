@@ -19,7 +19,7 @@ class Switching:
     saving times λ, and by `tool_loop` while tool calls are being answered.
 
     Limits: the cache is taken to hold while the gateway knows the conversation as warm; λ is that of the guard, so
-    for a policy without one of its own the price is approximate.
+    for a policy without one of its own the price is approximate; under a floor the saving counts as the dollars it is.
     """
 
     cached_share: float = CACHED_SHARE
