@@ -62,6 +62,27 @@ def test_the_value_is_what_a_full_log_says(router: Router) -> None:
     assert half.policy.dr.mean == pytest.approx(world.matrix().mean(), abs=0.03)
 
 
+def test_queries_that_an_unknown_expert_served_still_count(router: Router) -> None:
+    """Half of the traffic went to an expert that the router does not know, so half of it says nothing by itself."""
+    world = full(3000, 5)
+    truth = world.matrix()[np.arange(len(world)), router.choose(world)].mean()
+    drawn_N = np.random.default_rng(6).choice(3, len(world), p=[0.25, 0.25, 0.5])
+    seen_NE = np.eye(3, dtype=bool)[drawn_N]
+    log = OutcomeLog.from_arrays(
+        world.texts,
+        (*EXPERTS, "stranger"),
+        np.where(seen_NE, np.column_stack([world.matrix(), np.ones(len(world))]), np.nan),
+        propensity_NE=np.where(seen_NE, [0.25, 0.25, 0.5], np.nan),
+    )
+    found = evaluate_offline(router, log)
+    assert found.queries == len(world)
+    for interval in (found.policy.ips, found.policy.snips, found.policy.dr):
+        assert interval is not None
+        assert interval.low <= truth <= interval.high
+    assert found.logged.mean == pytest.approx(np.nansum(log.matrix()) / len(log))
+    assert any("stranger" in remark for remark in found.remarks)
+
+
 def test_a_full_log_has_no_need_of_weights(router: Router) -> None:
     world = full(400, 3)
     found = evaluate_offline(router, world)

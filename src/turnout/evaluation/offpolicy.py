@@ -109,22 +109,26 @@ def evaluate_offline(router: Router, log: OutcomeLog, *, explore: float = 0.0, s
     """Value a fitted router on a logged bandit, with `explore` as the chance of a uniform choice.
 
     Predictions inside the doubly robust estimate are the router's own where it never saw the log, else means over the
-    other queries. Raises LogError where router and log share no expert or propensities are missing.
+    other queries. Queries that an unknown expert served stay: without them the propensities of the rest would be wrong.
+    Raises LogError where router and log share no expert or propensities are missing.
     """
     tie = overlap(router, log)
-    log, remarks = shared_experts(router, log)
-    keep_N = np.isfinite(log.matrix()).any(axis=1)
-    if not keep_N.all():
-        remarks.append(f"Left out: {int((~keep_N).sum())} queries without a score from these experts.")
-        log = log.select(keep_N)
-    quality_NE, _, choice_N = ask(router, log)
+    scored_N = np.isfinite(log.matrix()).any(axis=1)
+    log = log if scored_N.all() else log.select(scored_N)
+    known, remarks = shared_experts(router, log)
+    if not scored_N.all():
+        remarks.append(f"Left out: {int((~scored_N).sum())} queries without a score.")
+    known_NE, _, choice_N = ask(router, known)
+    policy_NE = (1.0 - explore) * chances(choice_N, len(known.experts)) + explore / len(known.experts)
+    if known.is_full and not known.has("propensity"):
+        log = known
+    column_E = [log.experts.index(name) for name in known.experts]
+    policy_NE, known_NE = (_among(column_E, part_NE, len(log.experts)) for part_NE in (policy_NE, known_NE))
     scores_NE, propensity_NE = log.matrix(), propensities(log)
-    qhat_NE = task_means(scores_NE, None) if tie.same_log else quality_NE
+    qhat_NE = task_means(scores_NE, None) if tie.same_log else known_NE
     if tie.warning:
         remarks.append(tie.warning)
-    experts = len(log.experts)
-    policy_NE = (1.0 - explore) * chances(choice_N, experts) + explore / experts
-    single = router.guard.baseline if router.guard.baseline in log.experts else log.experts[0]
+    single = router.guard.baseline if router.guard.baseline in known.experts else known.experts[0]
     single_N = np.full(len(log), log.experts.index(single))
     groups_N = log.groups()
     dr_N = doubly_robust(policy_NE, scores_NE, propensity_NE, qhat_NE)
@@ -142,6 +146,13 @@ def evaluate_offline(router: Router, log: OutcomeLog, *, explore: float = 0.0, s
         gain_over_single=paired_bootstrap(dr_N - single_dr_N, groups_N, seed=seed),
         remarks=(*remarks, *_doubts(found)),
     )
+
+
+def _among(column_E: list[int], known_NE: Floats, experts: int) -> Floats:
+    """The columns of known experts among all of a log's, 0 for the others."""
+    wide_NE = np.zeros((len(known_NE), experts))
+    wide_NE[:, column_E] = known_NE
+    return wide_NE
 
 
 def _doubts(found: Value) -> list[str]:
