@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from turnout.errors import ParameterError, RoutingError
-from turnout.nn import losses
+from turnout.nn import LinearGate, LoRA, RoutedLayer, TopK, losses
 from turnout.nn.adapters import AdaptedLinear, Pool, adapted, attach, detach, merge, routing
 
 TEXT = torch.arange(12).view(2, 6) % 7
@@ -79,6 +80,7 @@ def test_detach_restores_the_model() -> None:
     assert list(model.state_dict()) == names
     assert [p.requires_grad for p in model.parameters()] == flags
     assert not model._forward_pre_hooks
+    assert not model._forward_hooks
     torch.testing.assert_close(model(TEXT), before, rtol=0, atol=0)
 
 
@@ -276,3 +278,90 @@ def test_merge_of_tied_layers_beside_others_goes_on() -> None:
         wanted = model(TEXT)
     merge(model, 1)
     torch.testing.assert_close(model(TEXT), wanted)
+
+
+def test_a_merge_in_half_precision_rounds_once() -> None:
+    model = Small().to(torch.bfloat16)
+    layers = attach(model, r"block\.", Pool(experts=3))
+    shake(model)
+    wanted = [(at.weight.float() + at.layer.experts.delta(1)).bfloat16() for at in layers.values()]
+    merge(model, 1)
+    assert torch.equal(model.block["up"].weight, wanted[0])
+    assert torch.equal(model.block["down"].weight, wanted[1])
+
+
+@pytest.mark.parametrize(
+    ("combiner", "options"),
+    [("fused", {"weight": 0.5}), ("constant", {}), ("weight_space", {"per": "sequence"}), ("posterior_mix", {})],
+)
+@pytest.mark.parametrize("said", [{"expert": 1}, {"weights": torch.tensor([0.5, 0.0, 0.2, 0.1])}])
+def test_a_merge_is_what_the_combiner_makes(combiner: str, options: dict[str, object], said: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    model = Small()
+    attach(model, r"block\.", Pool(4, combiner=combiner, options={"experts": {"rank": 2}, "combiner": options}))
+    shake(model)
+    with routing(model, **said):
+        wanted = model(TEXT)
+    merge(model, **said)
+    torch.testing.assert_close(model(TEXT), wanted)
+
+
+def test_what_is_no_matrix_is_not_merged() -> None:
+    def beside(linear: nn.Linear, name: str) -> RoutedLayer:
+        gate, pool = LinearGate(linear.in_features, 2), LoRA(2, linear.in_features, linear.out_features)
+        return RoutedLayer(gate, TopK(1), pool, shared=nn.Linear(linear.in_features, linear.out_features))
+
+    model = Small()
+    attach(model, "down", beside)
+    before = adapted(model)["block.down"].weight.clone()
+    with pytest.raises(RoutingError, match="no matrix to merge"):
+        merge(model, 0)
+    assert torch.equal(adapted(model)["block.down"].weight, before)
+
+
+@pytest.mark.parametrize(
+    ("pool", "match"),
+    [
+        (Pool(options={"experts": {"rank": 0}}), "rank"),
+        (Pool(options={"experts": {"ranks": 2}}), r"LoRA: experts, width, out, rank, alpha can be given, got 'ranks'"),
+        (Pool(options={"expert": {"rank": 2}}), r"experts, gate, .* got 'expert'"),
+    ],
+)
+def test_a_pool_that_cannot_be_made_leaves_the_model_as_it_was(pool: Pool, match: str) -> None:
+    model = Small()
+    with pytest.raises(ParameterError, match=match):
+        attach(model, r"block\.", pool)
+    assert all(p.requires_grad for p in model.parameters())
+    assert not adapted(model)
+    assert not model._forward_pre_hooks
+
+
+def test_other_modules_and_broken_patterns_are_named() -> None:
+    with pytest.raises(ParameterError, match=r"match no linear layer of the model; 'embed' is of Embedding; it has"):
+        attach(Small(), "embed")
+    with pytest.raises(ParameterError, match="no regular expression"):
+        attach(Small(), "*up")
+
+
+def test_a_layer_that_is_never_called_is_refused() -> None:
+    model = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    with pytest.raises(ParameterError, match=r"'self_attn\.out_proj' cannot be adapted"):
+        attach(model, "linear|out_proj")
+    attach(model, r"linear\d", Pool(experts=2))
+    shake(model)
+    x = torch.randn(2, 3, 8)
+    with torch.no_grad():  # torch's fast path reads weights too
+        fast = model(x)
+    torch.testing.assert_close(fast, model(x))
+
+
+def test_what_one_pass_told_is_forgotten_after_it() -> None:
+    model, _ = small()
+    shake(model)
+    x = torch.randn(2, 6, 8)
+    before = model.block["up"](x)
+    model(TEXT, attention_mask=torch.tensor([[0] * 6, [1] * 6]))
+    torch.testing.assert_close(model.block["up"](x), before)
+    with pytest.raises(IndexError):  # nor does it stay where the pass fails
+        model(TEXT + 7, attention_mask=torch.zeros(2, 6))
+    torch.testing.assert_close(model.block["up"](x), before)

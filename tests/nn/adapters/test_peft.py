@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from turnout.errors import ParameterError, StateError
+from turnout.nn import LinearGate, LoRA, RoutedLayer, TopK
 from turnout.nn.adapters import Pool, adapted, attach, attach_peft, load_peft, routing, save_peft
 
 
@@ -114,3 +115,55 @@ def test_damage_is_named(tmp_path: Path) -> None:
     (folder / "adapter_config.json").write_text(json.dumps({**config, "peft_type": "IA3"}))
     with pytest.raises(StateError, match="LORA"):
         attach_peft(model_of(), [folder])
+    (folder / "adapter_config.json").write_text("[]")
+    with pytest.raises(StateError, match="holds no object"):
+        attach_peft(model_of(), [folder])
+
+
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+def test_an_adapter_beside_changed_weights_is_refused(tmp_path: Path, start: str) -> None:
+    of_peft(tmp_path, init_lora_weights=start)
+    with pytest.raises(StateError, match=f"init_lora_weights='{start}' .* converted"):
+        attach_peft(model_of(), [tmp_path])
+
+
+@pytest.mark.parametrize("start", ["gaussian", "orthogonal"])
+def test_other_starts_are_plain(tmp_path: Path, start: str) -> None:
+    theirs, ours = of_peft(tmp_path, init_lora_weights=start), model_of()
+    attach_peft(ours, [tmp_path])
+    x = torch.randn(5, 6)
+    with routing(ours, expert=0):
+        torch.testing.assert_close(ours(x), theirs(x))
+
+
+def test_layers_of_their_own_rank_go_out_too(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+
+    class Named(nn.Module):
+        """One layer's name ends another's."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.up = nn.Linear(6, 8)
+            self.block = nn.ModuleDict({"up": nn.Linear(8, 6)})
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.block["up"](self.up(x).relu())
+
+    def beside(linear: nn.Linear, name: str) -> RoutedLayer:
+        rank, alpha = (2, 3.0) if name == "up" else (4, 32.0)
+        pool = LoRA(2, linear.in_features, linear.out_features, rank=rank, alpha=alpha)
+        nn.init.normal_(pool.lora_B)
+        return RoutedLayer(LinearGate(linear.in_features, 2), TopK(1), pool)
+
+    model, again = Named(), Named()
+    attach(model, "up", beside)
+    save_peft(model, tmp_path, 1)
+    x = torch.randn(5, 6)
+    with routing(model, expert=1):
+        wanted = model(x)
+    torch.testing.assert_close(peft.PeftModel.from_pretrained(Named(), tmp_path)(x), wanted)
+    attach_peft(again, [tmp_path])
+    with routing(again, expert=0):
+        torch.testing.assert_close(again(x), wanted)

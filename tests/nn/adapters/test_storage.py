@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -111,3 +113,23 @@ def test_a_layer_of_two_names_comes_back_under_both(tmp_path: Path) -> None:
     load(other, save(model, tmp_path / "a"))
     assert other[2] is other[0]
     torch.testing.assert_close(other(x), model(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda recipe: [], "holds no object"),
+        (lambda recipe: {**recipe, "layers": None}, "by name"),
+        (lambda recipe: {**recipe, "layers": {"0": [4]}}, "by name"),
+        (lambda recipe: {**recipe, "pool": {**recipe["pool"], "more": 1}}, "more"),
+        (lambda recipe: {**recipe, "pool": {"experts": 2}}, "balancers"),
+    ],
+)
+def test_a_damaged_recipe_is_named(change: Callable[[Any], Any], match: str, tmp_path: Path) -> None:
+    save(trained(), tmp_path)
+    recipe = json.loads((tmp_path / "adapters.json").read_text())
+    (tmp_path / "adapters.json").write_text(json.dumps(change(recipe)))
+    bare = model_of()
+    with pytest.raises(StateError, match=match):
+        load(bare, tmp_path)
+    assert not adapted(bare)

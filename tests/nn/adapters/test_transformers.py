@@ -50,6 +50,33 @@ def test_generation_with_a_cache_equals_generation_without() -> None:
     assert torch.equal(model.generate(ids, use_cache=True, **asked), model.generate(ids, use_cache=False, **asked))
 
 
+def test_a_static_cache_generates_the_same() -> None:
+    """Models with several kinds of attention are then given a mapping of masks."""
+    torch.manual_seed(0)
+    config = transformers.Qwen2Config(**SIZES, num_attention_heads=2, num_key_value_heads=1)
+    model = transformers.Qwen2ForCausalLM(config).eval()
+    attach(model, r"(q|v)_proj", POOL)
+    for layer in adapted(model).values():
+        torch.nn.init.normal_(layer.layer.experts.lora_B)
+    ids = torch.arange(5)[None]
+    asked = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 4, "do_sample": False, "pad_token_id": 0}
+    assert torch.equal(model.generate(ids, cache_implementation="static", **asked), model.generate(ids, **asked))
+
+
+@pytest.mark.parametrize("length", [4, 5])
+def test_a_decoder_is_not_told_of_the_encoders_tokens(length: int) -> None:
+    config = transformers.T5Config(vocab_size=32, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    model = transformers.T5ForConditionalGeneration(config).eval()
+    layers = attach(model, r"\.q$", Pool(experts=2))
+    mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+    ids = torch.arange(10).view(2, 5)
+    model(input_ids=ids, attention_mask=mask, decoder_input_ids=ids[:, :length])
+    real = {name: layer.last.plan.mask_TK.any(-1) for name, layer in layers.items()}
+    assert torch.equal(real.pop("encoder.block.0.layer.0.SelfAttention.q"), mask.flatten().bool())
+    assert len(real) == 2
+    assert all(bool(real_T.all()) for real_T in real.values())
+
+
 def test_gradient_checkpointing_gives_the_same_gradients() -> None:
     ids = torch.arange(12).view(2, 6)
     found = []

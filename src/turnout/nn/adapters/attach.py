@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from turnout import registry
 from turnout.errors import ParameterError, RoutingError
-from turnout.nn.adapters.layer import AdaptedLinear, Session
+from turnout.nn.adapters.layer import AdaptedLinear, Pass, Session
 from turnout.nn.layer import RoutedLayer
 from turnout.nn.statistics.base import RoutingStats
+
+ROLES = ("experts", "gate", "selector", "combiner", "dispatcher")
 
 Targets = str | Sequence[str] | Callable[[str, nn.Module], bool]
 Factory = Callable[[nn.Linear, str], RoutedLayer]
@@ -46,11 +48,13 @@ class Pool:
     def __call__(self, linear: nn.Linear, name: str) -> RoutedLayer:
         """The routed layer for one linear layer."""
         sizes = {"width": linear.in_features, "out": linear.out_features, "experts": self.experts}
+        _refuse_unknown("Pool's options", self.options, (*ROLES, *self.balancers))
 
         def make(kind: str, part: str, role: str) -> Any:
             cls = registry.get(kind, part)
             taken = inspect.signature(cls).parameters
             options = dict(self.options.get(role, {}))
+            _refuse_unknown(cls.__name__, options, taken)
             if kind == "selector" and part == "top_k":
                 options.setdefault("k", min(2, self.experts))
             return cls(**{**{key: value for key, value in sizes.items() if key in taken}, **options})
@@ -88,8 +92,9 @@ def attach(model: nn.Module, targets: Targets, pool: Pool | Factory | None = Non
     What was trainable before is remembered for `detach`. A forward pre-hook on `model` reads token ids, sequences and
     padding from its inputs, and takes `task_ids` (one per sequence) out of its keyword arguments.
 
-    Raises ParameterError where nothing matches, RoutingError where a layer has adapters already. Limits: `nn.Linear`
-    only; the adapters stay in float32 and follow the input's dtype when used.
+    Raises ParameterError where nothing matches, or a layer that `nn.MultiheadAttention` never calls; RoutingError where
+    a layer has adapters already. The model is then as it was. Limits: `nn.Linear` only; the adapters stay in float32
+    and follow the input's dtype when used; of an encoder–decoder model only the encoder is told of the inputs.
 
     >>> model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
     >>> list(attach(model, r"2$", Pool(experts=4)))
@@ -104,19 +109,24 @@ def attach(model: nn.Module, targets: Targets, pool: Pool | Factory | None = Non
     chosen = {name: linear for name, linear in linears.items() if wanted(name, linear)}
     if not chosen:
         known = ", ".join(list(linears)[:6])
-        raise ParameterError(f"targets {targets!r} match no linear layer of the model; it has {known or 'none'}")
+        said = f"targets {targets!r} match no linear layer of the model{_another(model, targets)}"
+        raise ParameterError(f"{said}; it has {known or 'none'}")
+    _refuse_uncalled(model, chosen)
     make = pool or Pool()
     session, made = Session(), {}
-    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    model.requires_grad_(False)
+    told = _told(model)
     for number, (name, linear) in enumerate(chosen.items()):
         if id(linear) not in made:  # one linear layer under two names stays one
-            layer = make(linear, name).to(linear.weight.device)
-            made[id(linear)] = AdaptedLinear(linear, layer, number, session).train(model.training)
-        _put(model, name, made[id(linear)])
+            layer, elsewhere = make(linear, name).to(linear.weight.device), not (told is None or linear in told)
+            beside = AdaptedLinear(linear, layer, number, session, elsewhere=elsewhere)
+            made[id(linear)] = beside.train(model.training)
     session.pool = make if isinstance(make, Pool) else None
-    session.trained = tuple(trained)
-    session.hook = model.register_forward_pre_hook(session.before, with_kwargs=True)
+    session.trained = tuple(name for name, parameter in model.named_parameters() if parameter.requires_grad)
+    model.requires_grad_(False)
+    for name, linear in chosen.items():
+        _put(model, name, made[id(linear)])
+    before = model.register_forward_pre_hook(session.before, with_kwargs=True)
+    session.hooks = (before, model.register_forward_hook(session.after, always_call=True))
     return adapted(model)
 
 
@@ -135,8 +145,8 @@ def detach(model: nn.Module) -> None:
     found = [(n, m) for n, m in model.named_modules(remove_duplicate=False) if isinstance(m, AdaptedLinear)]
     for name, layer in found:
         _put(model, name, layer.base_layer)
-    if session.hook is not None:
-        session.hook.remove()
+    for hook in session.hooks:
+        hook.remove()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in session.trained)
 
@@ -145,35 +155,41 @@ def detach(model: nn.Module) -> None:
 def merge(model: nn.Module, expert: int | None = None, *, weights: Tensor | None = None) -> None:
     """Add one expert, or a fixed mixture with weights [E], to the linear layers' own weights, and detach.
 
-    The model then gives what it gave inside `routing(model, expert=…)` or `routing(model, weights=…)`. Raises
-    ParameterError unless exactly one of both is given, RoutingError for experts that are no matrix, or for a weight
-    that another module uses too (a head tied to the embedding), which would change with it; the model is then as it
-    was.
+    The model then gives what it gave inside `routing(model, expert=…)` or `routing(model, weights=…)`, whatever the
+    combiner makes of them; a capacity drops nothing. Raises ParameterError unless exactly one of both is given,
+    RoutingError for experts that are no matrix, or for a weight that another module uses too (a head tied to the
+    embedding), which would change with it; the model is then as it was.
     """
     if (expert is None) == (weights is None):
         raise ParameterError("merge takes either an expert or weights over experts: a gate's choice cannot be merged")
     _session(model)
     _refuse_shared(model)
-    mixed = [(layer, _shares(layer, expert, weights)) for layer in adapted(model).values()]
-    for layer, shares in mixed:
-        delta: Any = layer.layer.experts.delta
-        total = sum(float(share) * delta(number) for number, share in enumerate(shares) if share)
+    sums = [(layer, _sum(layer, expert, weights)) for layer in adapted(model).values()]
+    for layer, total in sums:
         weight = layer.base_layer.weight
-        weight += torch.as_tensor(total).to(weight)
+        weight.copy_(weight.to(total.dtype) + total)  # rounded once
     detach(model)
 
 
-def _shares(layer: AdaptedLinear, expert: int | None, weights: Tensor | None) -> Tensor:
-    """How much of each expert is added, [E]."""
+def _sum(layer: AdaptedLinear, expert: int | None, weights: Tensor | None) -> Tensor:
+    """What is added to the weight, [O, D]: the layer's output for each unit vector."""
     pool = layer.layer.experts
     if getattr(pool, "delta", None) is None:
         raise RoutingError(f"{type(pool).__name__} cannot be merged: its experts are no matrices")
     if expert is not None and not 0 <= expert < pool.experts:
         raise ParameterError(f"merge: the pool has experts 0 to {pool.experts - 1}, got {expert}")
-    shares = torch.eye(pool.experts)[expert] if weights is None else weights
-    if shares.shape != (pool.experts,):
-        raise ParameterError(f"merge: weights must be [{pool.experts}], got {tuple(shares.shape)}")
-    return shares
+    if weights is not None and weights.shape != (pool.experts,):
+        raise ParameterError(f"merge: weights must be [{pool.experts}], got {tuple(weights.shape)}")
+    weight = layer.base_layer.weight
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    units_DD = torch.eye(layer.in_features, dtype=dtype, device=weight.device)
+    mixed_1D = torch.linspace(-1, 1, layer.in_features, dtype=dtype, device=weight.device)[None]
+    passing = Pass(expert=None if expert is None else torch.tensor([expert]), weights=weights)
+    y_XO = layer.fixed(passing, torch.cat([units_DD, mixed_1D]))
+    sum_DO = y_XO[:-1]
+    if not torch.allclose(y_XO[-1:], mixed_1D @ sum_DO, rtol=1e-3, atol=1e-3 * float(y_XO.abs().max())):
+        raise RoutingError(f"{type(layer.layer.combiner).__name__} makes of the experts what is no matrix to merge")
+    return sum_DO.T
 
 
 def _refuse_shared(model: nn.Module) -> None:
@@ -193,9 +209,45 @@ def _session(model: nn.Module) -> Session:
     raise RoutingError("the model has no adapters; call `attach` first")
 
 
+def _told(model: nn.Module) -> set[nn.Module] | None:
+    """The modules whose rows may be the tokens of the model's inputs; None for all."""
+    if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        return None
+    encoder = getattr(model, "get_encoder", lambda: None)()
+    return set(encoder.modules()) if isinstance(encoder, nn.Module) else set()
+
+
+def _another(model: nn.Module, targets: Targets) -> str:
+    """The first module of another kind that names match, in words."""
+    if callable(targets):
+        return ""
+    wanted = _matcher(targets)
+    found = [(name, module) for name, module in model.named_modules() if name and wanted(name, module)]
+    return f"; {found[0][0]!r} is of {type(found[0][1]).__name__}" if found else ""
+
+
+def _refuse_uncalled(model: nn.Module, chosen: Collection[str]) -> None:
+    """Raise ParameterError where a layer's weight is used without calling the layer: adapters would do nothing."""
+    if "" in chosen:
+        raise ParameterError("the model itself is a linear layer; wrap it in a module to attach to it")
+    for name in chosen:
+        parent = model.get_submodule(name.rpartition(".")[0])
+        if isinstance(parent, nn.MultiheadAttention):
+            said = "multiplies by its weight without calling it, so that adapters there would do nothing"
+            raise ParameterError(f"{name!r} cannot be adapted: nn.MultiheadAttention {said}; leave it out")
+
+
+def _refuse_unknown(who: str, options: Iterable[str], known: Iterable[str]) -> None:
+    if unknown := sorted(set(options) - set(known)):
+        raise ParameterError(f"{who}: {', '.join(known)} can be given, got {unknown[0]!r}")
+
+
 def _matcher(targets: Targets) -> Callable[[str, nn.Module], bool]:
     if isinstance(targets, str):
-        pattern = re.compile(targets)
+        try:
+            pattern = re.compile(targets)
+        except re.error as error:
+            raise ParameterError(f"targets {targets!r} are no regular expression: {error}") from error
         return lambda name, _: pattern.search(name) is not None
     if callable(targets):
         return targets
@@ -205,6 +257,4 @@ def _matcher(targets: Targets) -> Callable[[str, nn.Module], bool]:
 
 def _put(model: nn.Module, name: str, module: nn.Module) -> None:
     parent, _, last = name.rpartition(".")
-    if not name:
-        raise ParameterError("the model itself is a linear layer; wrap it in a module to attach to it")
     setattr(model.get_submodule(parent), last, module)

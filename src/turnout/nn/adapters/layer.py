@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from turnout.errors import RoutingError
 from turnout.nn.base import recomputing
+from turnout.nn.dispatch.auto import Auto
 from turnout.nn.layer import OutputOnly, Routed, RoutedLayer
 from turnout.nn.plan import Override, Plan, RoutingContext
 
@@ -46,17 +47,19 @@ class Pass:
 class Session:
     """The pass that all adapted layers of a model are in; one object shared by them.
 
-    `read` is filled from the model's own inputs before each forward, `said` by `routing`. What was last in force stays
-    for activation checkpointing, which runs layers again after the `with` has ended. `pool`, `trained` and `hook` are
-    what `attach` made: its recipe, the parameters that were trainable before, and the hook on the model.
+    `read` is filled from the model's own inputs before each forward and emptied after it, `said` by `routing`. What was
+    last in force stays for activation checkpointing, which runs layers again after the `with` has ended: `told` by the
+    inputs, `last` in all. `pool`, `trained` and `hooks` are what `attach` made: its recipe, the parameters that were
+    trainable before, and the hooks on the model.
     """
 
     read: Pass = field(default_factory=Pass)
     said: Mapping[str, Any] = field(default_factory=dict)
+    told: Pass = field(default_factory=Pass)
     last: Pass = field(default_factory=Pass)
     pool: Any = None
     trained: tuple[str, ...] = ()
-    hook: Any = None
+    hooks: tuple[Any, ...] = ()
 
     def before(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A forward pre-hook: tokens, sequences and padding from the model's inputs; takes `task_ids` away."""
@@ -65,21 +68,28 @@ class Session:
         found = Pass(task=task)
         if isinstance(ids, Tensor) and ids.ndim == 2 and not ids.is_floating_point():
             sequence = torch.arange(ids.shape[0], device=ids.device)
-            padding = mask[:, -ids.shape[1] :].bool().reshape(-1) if mask is not None and mask.ndim == 2 else None
+            plain = mask if isinstance(mask, Tensor) and mask.ndim == 2 else None  # a static cache may bring a mapping
+            padding = None if plain is None else plain[:, -ids.shape[1] :].bool().reshape(-1)
             found = replace(found, token=ids.reshape(-1), sequence=sequence, mask=padding)
         self.read = found
         return args, {key: value for key, value in kwargs.items() if key != "task_ids"}
+
+    def after(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """A forward hook: what the inputs told says nothing of a pass through a part of the model alone."""
+        self.read = Pass()
 
     def current(self) -> Pass:
         """The pass in force: what the caller said over what the inputs told."""
         if recomputing():
             return self.last
-        self.last = replace(self.read, **self.said)
+        self.told, self.last = self.read, replace(self.read, **self.said)
         return self.last
 
 
 class AdaptedLinear(OutputOnly):
     """base(x) + routed(x): a frozen linear layer and a routed pool beside it, under the linear layer's name.
+
+    `elsewhere` says that its rows are not those of the model's inputs, as in a decoder that has an encoder.
 
     >>> from turnout.nn import LinearGate, LoRA, TopK
     >>> base = nn.Linear(8, 6)
@@ -93,10 +103,16 @@ class AdaptedLinear(OutputOnly):
     _tied_weights_keys: ClassVar = {"base_layer.weight": "base_layer.weight"}
 
     def __init__(
-        self, base_layer: nn.Linear, layer: RoutedLayer, number: int = 0, session: Session | None = None
+        self,
+        base_layer: nn.Linear,
+        layer: RoutedLayer,
+        number: int = 0,
+        session: Session | None = None,
+        *,
+        elsewhere: bool = False,
     ) -> None:
         super().__init__(layer, number)
-        self.base_layer = base_layer
+        self.base_layer, self.elsewhere = base_layer, elsewhere
         self.session = session or Session()
         self.in_features, self.out_features = base_layer.in_features, base_layer.out_features
 
@@ -120,6 +136,15 @@ class AdaptedLinear(OutputOnly):
         both: Tensor = y + self.last.output.to(y.dtype)
         return both
 
+    def fixed(self, passing: Pass, x_TD: Tensor) -> Tensor:
+        """What is added for these rows where the pass names an expert or weights: [T, O], nothing counted or kept."""
+        context, layer = self._context(passing, x_TD), self.layer
+        plan = context.overrides[self.number].plan
+        assert plan is not None
+        context = replace(context, sequence_T=torch.zeros_like(plan.idx_TK[:, 0]))  # all rows have one choice
+        y_TO: Tensor = layer.combiner(x_TD, plan, layer.experts, Auto(), context)
+        return y_TO if layer.shared is None else y_TO + layer.shared(x_TD)
+
     def told_mask(self, tokens: int, device: torch.device) -> Tensor | None:
         """Where the last pass had no padding, [T]; None where nothing was said of it."""
         mask = self.session.last.mask
@@ -128,9 +153,9 @@ class AdaptedLinear(OutputOnly):
 
     def _context(self, passing: Pass, x: Tensor) -> RoutingContext:
         tokens = x.numel() // x.shape[-1]
-        read = self.session.read
+        known = self.session.told.token
         # what the inputs told is about these tokens only; a layer on other rows (cross-attention) does without
-        if read.token is not None and read.token.numel() != tokens:
+        if known is not None and (self.elsewhere or known.numel() != tokens):
             told: dict[str, Any] = dict.fromkeys(("token", "sequence", "mask", "task"))
             passing = replace(passing, **{name: told[name] for name in told if name not in self.session.said})
         hand = self._hand(passing, x, tokens)

@@ -25,7 +25,19 @@ from turnout.nn.experts.lora import LoRA
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 # what PEFT can add to an adapter and a plain low-rank expert cannot hold
-REFUSED = {"use_dora": False, "bias": "none", "modules_to_save": None, "fan_in_fan_out": False, "use_qalora": False}
+REFUSED = {
+    "use_dora": False,
+    "bias": "none",
+    "modules_to_save": None,
+    "fan_in_fan_out": False,
+    "use_qalora": False,
+    "use_bdlora": None,
+    "alora_invocation_tokens": None,
+    "kasa_config": None,
+    "monteclora_config": None,
+    "layer_replication": None,
+}
+MOVING = ("pissa", "corda", "olora", "loftq", "lora_ga")  # ways to begin that take a part out of the model's own weight
 
 
 @dataclass(frozen=True)
@@ -48,15 +60,20 @@ def read(folder: Path | str) -> Adapter:
 
     folder = Path(folder)
     try:
-        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config: Any = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         tensors = load_file(folder / TENSORS)
     except (OSError, ValueError, SafetensorError) as error:
         raise StateError(f"cannot read a PEFT adapter in {folder}: {error}") from error
+    if not isinstance(config, dict):
+        raise StateError(f"cannot read a PEFT adapter in {folder}: {CONFIG} holds no object")
     if config.get("peft_type") != "LORA":
         raise StateError(f"a PEFT adapter must be of type LORA to become an expert, got {config.get('peft_type')!r}")
     for key, plain in REFUSED.items():
         if (config.get(key) or plain) != plain:
             raise StateError(f"a PEFT adapter with {key}={config[key]!r} cannot become an expert; allowed: {plain!r}")
+    if str(began := config.get("init_lora_weights")).lower().startswith(MOVING):
+        said = f"a PEFT adapter of init_lora_weights={began!r} belongs to weights of the model which that start changed"
+        raise StateError(f"{said}; have PEFT save it converted (path_initial_model_for_weight_conversion)")
     found: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         match = re.fullmatch(r"(?:base_model\.model\.)?(.+)\.(lora_[AB])(?:\.default)?\.weight", key)
@@ -141,12 +158,17 @@ def save_peft(model: nn.Module, folder: Path | str, expert: int, *, base: str | 
         tensors[f"{PREFIX}{name}.lora_A.weight"] = pool.lora_A[expert].detach().cpu().clone()
         tensors[f"{PREFIX}{name}.lora_B.weight"] = pool.lora_B[expert].detach().cpu().clone()
     one = next(iter(pools.values()))
+    alike = len({(pool.rank, pool.alpha) for pool in pools.values()}) == 1
+    # the first pattern that ends a layer's name counts: longer names come first
+    own = {} if alike else {re.escape(name): pools[name] for name in sorted(pools, key=len, reverse=True)}
     config = {
         "peft_type": "LORA",
         "task_type": None,
         "base_model_name_or_path": base,
         "r": one.rank,
         "lora_alpha": one.alpha,
+        "rank_pattern": {name: pool.rank for name, pool in own.items()},
+        "alpha_pattern": {name: pool.alpha for name, pool in own.items()},
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": False,

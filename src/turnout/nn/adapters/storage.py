@@ -51,7 +51,7 @@ def load(model: nn.Module, folder: Path | str, pool: Factory | None = None) -> N
     had = bool(adapted(model))
     if not had:
         _check_layers(recipe, {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)})
-        make = pool or (Pool.from_dict(recipe["pool"]) if recipe["pool"] else None)
+        make = pool or _pool(recipe)
         if make is None:
             raise StateError("the saved adapters came from a function; give the same one to `load`")
         # by module: a layer that has two names is saved under one
@@ -89,13 +89,31 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from safetensors.torch import load_file
 
     try:
-        recipe: dict[str, Any] = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+        recipe: Any = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
         tensors = load_file(folder / TENSORS)
     except (OSError, ValueError, SafetensorError) as error:
         raise StateError(f"cannot read adapters in {folder}: {error}") from error
+    if not isinstance(recipe, dict):
+        raise StateError(f"cannot read adapters in {folder}: {RECIPE} holds no object")
     if recipe.get("format") != FORMAT:
         raise StateError(f"adapters of format {recipe.get('format')}, this version reads {FORMAT}")
+    layers = recipe.get("layers")
+    if not isinstance(layers, dict) or not layers or not all(_is_size(size) for size in layers.values()):
+        raise StateError(f"cannot read adapters in {folder}: `layers` must hold [width, out] by name, got {layers!r}")
     return recipe, tensors
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(width, int) for width in value)
+
+
+def _pool(recipe: dict[str, Any]) -> Pool | None:
+    """The recipe of a pool; None where a function of the caller's own made it."""
+    found = recipe.get("pool")
+    try:
+        return None if found is None else Pool.from_dict(found)
+    except (TypeError, KeyError) as error:
+        raise StateError(f"the saved adapters' pool cannot be made again: {error}") from error
 
 
 def _check_layers(recipe: dict[str, Any], linears: dict[str, nn.Linear]) -> None:
