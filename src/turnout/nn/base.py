@@ -210,6 +210,8 @@ class Dispatcher(Part):
             raise RoutingError(f"the plan is for {plan.tokens} tokens, got {x_TD.shape[0]}")
         if plan.experts != experts.experts:
             raise RoutingError(f"the plan is for {plan.experts} experts, got {experts.experts}")
+        if plan.idx_TK.dtype != torch.int64:
+            raise RoutingError(f"a plan's indices must be int64, got {plan.idx_TK.dtype}")
 
     def admit(self, plan: Plan) -> Plan:
         """The plan with what this dispatcher will drop marked in `kept_TK`; one that drops nothing returns it as is."""

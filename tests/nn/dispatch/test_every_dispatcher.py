@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 import torch
@@ -149,3 +150,10 @@ def test_an_expert_twice_for_one_token_is_refused() -> None:
     plan = Plan(torch.tensor([[1, 1]]), torch.ones(1, 2), torch.ones(1, 3), torch.ones(1, 3))
     with pytest.raises(RoutingError, match="the same expert twice"):
         plan.check()
+
+
+@pytest.mark.parametrize("name", DISPATCHERS)
+def test_indices_of_another_type_are_refused(name: str) -> None:
+    plan = full_plan(3, 1, 4)
+    with pytest.raises(RoutingError, match=r"indices must be int64, got torch\.int32"):
+        DISPATCHERS[name](torch.randn(3, 8), replace(plan, idx_TK=plan.idx_TK.int()), FFN(4, 8, 8))
