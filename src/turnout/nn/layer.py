@@ -127,7 +127,11 @@ class OutputOnly(nn.Module):
 
 
 def losses(model: nn.Module) -> dict[str, Tensor]:
-    """The balancing losses of a model's last pass, by name, summed over its layers."""
+    """The balancing losses of a model's last pass, by name, summed over its layers.
+
+    Limits: under activation checkpointing with `use_reentrant=True` that pass ran without gradients, so these have
+    none either; `use_reentrant=False` keeps them.
+    """
     passes = (module.last for module in model.modules() if isinstance(module, OutputOnly))
     return summed(last.losses for last in passes if last is not None)
 

@@ -187,3 +187,13 @@ def test_several_gpus_in_one_process_are_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(transformers.TrainingArguments, "n_gpu", property(lambda self: 2))
     with pytest.raises(RoutingError, match="2 GPUs in one process"):
         trained(llama(), tmp_path)
+
+
+def test_reentrant_checkpointing_would_lose_the_losses_and_is_refused(tmp_path: Path) -> None:
+    new = hasattr(transformers.TrainingArguments, "activation_checkpointing")
+    name = "activation_checkpointing" if new else "gradient_checkpointing"
+    changes = {name: True, f"{name}_kwargs": {"use_reentrant": True}}
+    with pytest.raises(RoutingError, match="use_reentrant"):
+        trained(llama(), tmp_path, **changes)
+    unbalanced = llama(pool=Pool(4, options={"experts": {"rank": 2}}))
+    trained(unbalanced, tmp_path, max_steps=1, **changes)

@@ -21,9 +21,10 @@ def routed_trainer(trainer: type[Any], names: Collection[str] | None = None) -> 
     optimizer move once; before each, layers are told its number, which schedules go by. Everything else is the
     Trainer's: its checkpoints hold the whole model with its adapters, `adapters.save` writes those alone.
 
-    Raises RoutingError for a name that no balancer gives, and where the Trainer would split batches over several GPUs
-    of one process, whose copies of the model count for themselves; start one process for each GPU instead. Limits:
-    give `remove_unused_columns=False` where rows hold `task_ids`; DeepSpeed was not tried.
+    Raises RoutingError for a name that no balancer gives, for balancing losses under reentrant activation
+    checkpointing, which would leave them without gradients, and where the Trainer would split batches over several
+    GPUs of one process, whose copies of the model count for themselves; start one process for each GPU instead.
+    Limits: give `remove_unused_columns=False` where rows hold `task_ids`; DeepSpeed was not tried.
 
     >>> from transformers import Trainer, TrainingArguments
     >>> routed_trainer(Trainer).__name__
@@ -43,7 +44,10 @@ def routed_trainer(trainer: type[Any], names: Collection[str] | None = None) -> 
             loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
             if model.training:
                 share = self._share(kwargs.get("num_items_in_batch"))
-                for name, value in _named(losses(model), names).items():
+                found = _named(losses(model), names)
+                if found:
+                    _refuse_reentrant(self.args)
+                for name, value in found.items():
                     loss = loss + value * share
                     self._balance.setdefault(name, []).append(value.detach())
             return (loss, outputs) if return_outputs else loss
@@ -78,6 +82,13 @@ def _steps() -> Any:
             update_biases(model)
 
     return Steps()
+
+
+def _refuse_reentrant(arguments: Any) -> None:
+    name = next(name for name in ("activation_checkpointing", "gradient_checkpointing") if hasattr(arguments, name))
+    if getattr(arguments, name) and (getattr(arguments, f"{name}_kwargs") or {}).get("use_reentrant"):
+        said = "balancing losses get no gradient under reentrant activation checkpointing"
+        raise RoutingError(f'{said}; set {name}_kwargs={{"use_reentrant": False}}')
 
 
 def _named(found: Mapping[str, Tensor], names: Collection[str] | None) -> Mapping[str, Tensor]:
