@@ -67,6 +67,14 @@ def test_lru_and_lfu_throw_out_what_their_names_say() -> None:
     assert cache_hit_rate(trace, 2.0, "lfu") == pytest.approx(3 / 6)
 
 
+def test_an_expert_that_is_used_is_held_whatever_left() -> None:
+    """As in the authors' code: an expert used for the first time is loaded before experts that were used often."""
+    trace = Trace.of(torch.tensor([0, 0, 1, 1, 2, 2, 0])[:, None], 4)
+    assert cache_hit_rate(trace, 2.0, "lfu") == pytest.approx(3 / 7)  # 2 took the place of 0
+    both = Trace.of(torch.tensor([[0, 1], [0, 1], [2, 3], [3, 2], [0, 1]]), 5)
+    assert cache_hit_rate(both, 1.0, "lfu") == pytest.approx(3 / 10)  # 2 takes the place of 0, then 3 that of 2
+
+
 def test_each_sequence_starts_with_an_empty_cache() -> None:
     choices = torch.zeros(8, 1, dtype=torch.long)
     assert cache_hit_rate(Trace.of(choices, 4)) == 7 / 8

@@ -55,9 +55,10 @@ def sch(trace: Trace, length: int = 16, ratio: float = 2.0) -> float:
 def cache_hit_rate(trace: Trace, ratio: float = 2.0, policy: str = "lru") -> float:
     """Share of choices found in a cache of ⌊ratio · k⌋ experts that starts empty with each sequence.
 
-    `policy` is what leaves a full cache: `lru` the least recently used, `lfu` the least often used (the older of
-    equals), `belady` the one needed again last, which no cache can beat. A token's experts are looked up before any of
-    them is loaded.
+    `policy` is what leaves a full cache for an expert that is used: `lru` the least recently used, `lfu` the least
+    often used since the sequence began (the older of equals). With `belady` it is the one needed again last, be it the
+    expert just used, which no cache can beat. A token's experts are looked up before any of them is loaded.
+    Deviation: the authors' code counts the first use of an expert that still finds room as served.
 
     >>> trace = Trace.of(torch.tensor([0, 1, 0, 2, 0, 1])[:, None], 4)
     >>> [round(cache_hit_rate(trace, 2.0, policy), 2) for policy in ("lru", "lfu", "belady")]
@@ -114,7 +115,7 @@ class _Recent(_Cache):
 
 
 class _Frequent(_Cache):
-    """Counts every use in the sequence, also of experts that are not held."""
+    """Counts every use in the sequence, also of experts that were thrown out since."""
 
     def __init__(self, size: int, rows: list[list[int]]) -> None:
         self.size = size
@@ -125,9 +126,10 @@ class _Frequent(_Cache):
     def use(self, row: list[int]) -> None:
         for expert in row:
             self.clock += 1
+            if expert not in self.held and len(self.held) == self.size:
+                self.held.remove(min(self.held, key=self.uses.__getitem__))
+            self.held.add(expert)
             self.uses[expert] = (self.uses.get(expert, (0, 0))[0] + 1, self.clock)
-        candidates = sorted(self.held | set(row), key=self.uses.__getitem__, reverse=True)
-        self.held = set(candidates[: self.size])
 
 
 class _Clairvoyant(_Cache):
