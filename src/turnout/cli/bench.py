@@ -147,12 +147,7 @@ def _on_sentences(made: Estimator) -> Estimator:
     """The estimator that reads `sentence` where this one reads `embedding`. Raises ConfigError where it does not."""
     from turnout.errors import ConfigError
 
-    changes: dict[str, Any] = {}
-    for key, value in made.params().items():
-        if value == "embedding":
-            changes[key] = "sentence"
-        elif isinstance(value, tuple) and "embedding" in value:
-            changes[key] = tuple("sentence" if part == "embedding" else part for part in value)
-    if not changes:
+    reads = made.rewired({"embedding": "sentence"})
+    if reads.signals == made.signals:
         raise ConfigError(f"estimator {made.name!r} names no signal `embedding`, in whose place to read an encoder")
-    return made.clone(**changes)
+    return reads

@@ -5,7 +5,7 @@ Shape letters: N queries, E experts, D features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -75,6 +75,15 @@ class Estimator(Component):
         self._remove_expert(column)
         return self
 
+    def rewired(self, others: Mapping[str, str]) -> Self:
+        """An unfitted copy that reads other signals in place of those named, as do the estimators in its parameters.
+
+        >>> from turnout.estimators.knn import KNN
+        >>> KNN().rewired({"embedding": "sentence"}).signals
+        ('sentence',)
+        """
+        return self.clone(**{key: _renamed(value, others) for key, value in self.params().items()})
+
     def _fit(self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None) -> None:
         raise NotImplementedError
 
@@ -86,6 +95,15 @@ class Estimator(Component):
 
     def _remove_expert(self, column: int) -> None:
         raise NotImplementedError
+
+
+def _renamed(value: Any, others: Mapping[str, str]) -> Any:
+    """A parameter with other names in place of its own."""
+    if isinstance(value, Estimator):
+        return value.rewired(others)
+    if isinstance(value, tuple):
+        return tuple(_renamed(part, others) for part in value)
+    return others.get(value, value) if isinstance(value, str) else value
 
 
 def weighted_mean(scores_NE: Floats, weights_NE: NDArray[Any]) -> tuple[Floats, Floats]:
