@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from turnout import registry
-from turnout.errors import ConfigError, LogError, UnknownNameError
+from turnout.errors import ConfigError, LogError, ParameterError, UnknownNameError
 from turnout.estimators.base import Estimator
 from turnout.evaluation import search
 from turnout.evaluation.candidates import Candidate, candidates
@@ -157,6 +157,38 @@ def test_a_floor_takes_the_largest_multiplier_that_clears_it() -> None:
     lams = [Goal(floor=floor).policy(held).params()["lam"] for floor in (0.85, 0.75, 0.95)]
     assert lams[1] > lams[0] > 0
     assert lams[2] == 0.0
+
+
+def test_a_method_that_holds_the_floor_beats_one_that_does_not_whatever_it_costs() -> None:
+    n = 400
+    value_NE = np.stack([np.arange(n) % 2, 1 - np.arange(n) % 2, np.full(n, 0.6)], axis=1).astype(float)
+    spend_NE = np.tile([1e-2, 1e-2, 1e-3], (n, 1))
+    held = {
+        "knows": Held(0.5 + 0.4 * (value_NE - 0.5), spend_NE, value_NE, spend_NE, np.arange(n), 2),
+        "blind": Held(np.tile([0.5, 0.5, 0.6], (n, 1)), spend_NE, value_NE, spend_NE, np.arange(n), 2),
+    }
+    goal = Goal(floor=0.8)
+    merit = {name: goal.merit(one, goal.policy(one)) for name, one in held.items()}
+    assert merit["knows"] > 1 > merit["blind"]
+    dearer = goal.merit(held["knows"], registry.create("policy", "utility", lam=0.0))
+    assert 1 < dearer <= merit["knows"]
+
+
+def test_a_budget_that_just_holds_is_tuned_and_one_that_does_not_is_refused_at_once(
+    make_log: Callable[..., OutcomeLog],
+) -> None:
+    log = make_log(200)
+    cost_NE = np.exp(0.5 * np.random.default_rng(0).normal(size=(200, 3))) * [1e-4, 1e-2, 1e-2]
+    log = OutcomeLog.from_arrays(log.texts, log.experts, log.matrix(), cost_NE=cost_NE)
+    least = 1000 * float(cost_NE[:, 0].mean())
+    found = tune(log, Goal(least * 1.001), methods=("constant", "ridge"), outer=3, workers=1)
+    assert found.router.policy.params()["dollars_per_1k"] == pytest.approx(least * 1.001)
+    with pytest.raises(ParameterError, match="must be at least"):
+        tune(log, Goal(least * 0.9), methods=("constant",), outer=3, workers=1, progress=never)
+
+
+def never(done: int, total: int) -> None:
+    raise AssertionError("nothing should have begun")
 
 
 def test_goals_in_dollars_need_costs(make_log: Callable[..., OutcomeLog]) -> None:

@@ -72,16 +72,24 @@ class Goal:
     def policy(self, held: Held) -> Policy:
         """The policy that seeks the goal, its multiplier learned from held-out estimates and outcomes."""
         if self.dollars_per_1k is not None:
-            made: Policy = registry.create("policy", "budget", dollars_per_1k=float(self.dollars_per_1k))
+            made: Policy = registry.create("policy", "budget", dollars_per_1k=self.within_reach(held.cost_NE))
         else:
             made = registry.create("policy", "utility", lam=0.0 if self.floor is None else self._thriftiest(held))
         return made.fit(held.quality_NE, held.cost_NE)
 
+    def within_reach(self, cost_NE: Floats) -> float:
+        """The budget, or what these queries cost at the cheapest expert of each, where that is more.
+
+        A budget that just holds on a whole log is out of reach on some of its parts.
+        """
+        assert self.dollars_per_1k is not None
+        return max(float(self.dollars_per_1k), 1000 * float(cost_NE.min(axis=1).mean()))
+
     def merit(self, held: Held, policy: Policy) -> float:
         """How well held-out choices serve the goal, larger is better.
 
-        The mean quality, for a curve averaged over the costs between the experts'; for a floor that is held, one plus
-        the part of the best single expert's cost that is saved.
+        The mean quality, for a curve averaged over the costs between the experts'; for a floor that is held, above 1
+        and the more, the less is spent: one plus the best single expert's part in its own spend and this one's.
         """
         if self.curve:
             return _area(held)
@@ -89,7 +97,8 @@ class Goal:
         value_N, spend_N = metrics.chosen(held.value_NE, choice_N), metrics.chosen(held.spend_NE, choice_N)
         if self.floor is None or not self._clears(value_N, held):
             return float(value_N.mean())
-        return 2.0 - float(spend_N.mean()) / max(float(held.spend_NE[:, held.single].mean()), 1e-300)
+        spend, single = max(float(spend_N.mean()), 0.0), max(float(held.spend_NE[:, held.single].mean()), 1e-300)
+        return 1.0 + single / (single + spend)
 
     def _over(self, value_N: Floats, held: Held) -> Floats:
         """By how much each query's value exceeds the floor."""

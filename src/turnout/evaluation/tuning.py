@@ -24,6 +24,7 @@ from turnout.evaluation.protocol import Estimates, Study, folds, study, whole_gr
 from turnout.evaluation.search import Choice, Search, Standing
 from turnout.evaluation.tables import Table
 from turnout.features import Features, take
+from turnout.policies.base import Policy
 from turnout.prices import CostModel
 from turnout.routers import Router
 from turnout.routers.bound import stated_prices
@@ -78,16 +79,18 @@ class Tuned:
         search = Search(evidence, costs, self.goal, folds=self.folds, seed=seed, seconds=_share(self.seconds))
         choice = search.run(tried)
         model = costs.model(choice.estimator.signals)
+        held_NE = held_out_costs(model, evidence, choice.found.fold_N)
+        policy = choice.policy if self.goal.dollars_per_1k is None else _budget(self.goal.within_reach(held_NE))
         calibration, guard, _ = fit_decisions(
-            evidence, choice.estimator, choice.policy, model,
-            folds=self.folds, seed=seed, guard=self.guard, baseline=None, known=choice.found,
+            evidence, choice.estimator, policy, model,
+            folds=self.folds, seed=seed, guard=self.guard, baseline=None, known=choice.found, cost_NE=held_NE,
         )  # fmt: skip
         fitted = choice.estimator.clone().fit(
             evidence.features, evidence.scores_NE, weights_NE=evidence.weights_NE, tasks=evidence.tasks
         )
         quality_NE, _ = calibration.apply(*fitted.predict(take(features, test_I)))
         asked_NE = model.predict(prompt_sizes(log)[test_I], features=take(features, test_I))
-        choice_N = choice.policy.choose(quality_NE, asked_NE)
+        choice_N = policy.choose(quality_NE, asked_NE)
         priced = log.has("cost")
         return TunedEstimates(
             train_quality_NE=choice.found.quality_NE,
@@ -154,6 +157,7 @@ def tune(
     if goal != Goal() and not log.has("cost") and not stated_prices(arms):
         raise ConfigError(f"{goal.words} needs costs; give prices, or a log with `cost` or token counts")
     table = Table.of(log)
+    _reachable(goal, log, arms)
     outer = outer and min(outer, whole_groups(table))
     splits = folds(table, outer, seeds) if outer else []
     workers = _parallel.automatic(log, splits) if workers is None else workers
@@ -180,6 +184,23 @@ def tune(
     )  # fmt: skip
 
 
+def _reachable(goal: Goal, log: OutcomeLog, arms: Sequence[Arm]) -> None:
+    """Raise ParameterError for a budget below what the whole log costs at the cheapest expert of each query."""
+    if goal.dollars_per_1k is None:
+        return
+    prices = stated_prices(arms)
+    evidence = assemble(log, nothing(len(log)), prices)
+    told_NE = fit_costs(log, evidence, prices).predict(evidence.size_N)
+    paid_NE = np.where(np.isfinite(evidence.cost_NE), evidence.cost_NE, told_NE)
+    cheaper_NE = min(told_NE, paid_NE, key=lambda cost_NE: float(cost_NE.min(axis=1).mean()))
+    _budget(goal.dollars_per_1k).fit(np.zeros_like(cheaper_NE), cheaper_NE)
+
+
+def _budget(dollars_per_1k: float) -> Policy:
+    made: Policy = registry.create("policy", "budget", dollars_per_1k=float(dollars_per_1k))
+    return made
+
+
 def _final(
     log: OutcomeLog, method: Tuned, seconds: float | None, keep_text: bool, clock: Callable[[], float]
 ) -> tuple[Router, Choice, dict[str, str]]:
@@ -197,7 +218,7 @@ def _final(
         log,
         arms=method.arms,
         estimator=choice.estimator,
-        policy=choice.policy,
+        policy=choice.policy if method.goal.dollars_per_1k is None else _budget(method.goal.dollars_per_1k),
         folds=method.folds,
         signals=signals,
         keep_text=keep_text,
