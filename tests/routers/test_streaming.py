@@ -68,3 +68,6 @@ def test_what_cannot_be_summed_is_refused(log, ridge):
         fit_by_chunks(OutcomeLog.from_arrays(log.texts, log.experts, scores), estimator=ridge)
     with pytest.raises(LogError, match="prompt"):
         fit_by_chunks(OutcomeLog.from_arrays(None, log.experts, log.matrix()), estimator=ridge)
+    half = np.full(scores.shape, 0.5)
+    with pytest.raises(LogError, match="propensities"):
+        fit_by_chunks(OutcomeLog.from_arrays(log.texts, log.experts, log.matrix(), propensity_NE=half), estimator=ridge)

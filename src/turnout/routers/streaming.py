@@ -66,7 +66,7 @@ def fit_by_chunks(
 
     `engine` is "chunks" (one after the other) or "ray" (spread over the cluster that `ray.init()` finds, which must
     have this package). Raises ConfigError for another estimator or an engine that is not there, LogError for a log
-    that is not full or has no prompts.
+    that is not full, has no prompts, or has propensities below 1.
 
     Limits: signals that learn from texts do so from the first 50,000; grouping near-duplicates needs the texts.
     """
@@ -79,6 +79,8 @@ def fit_by_chunks(
     ridge = check(estimator, _transform(signals, log.texts[:1]))
     prices = stated_prices(arms)
     evidence = assemble(log, nothing(len(log)), prices)
+    if not (evidence.weights_NE == 1.0).all():
+        raise LogError("by chunks every outcome counts alike, and the log's propensities are not all 1")
     sampled_N = sample(len(evidence.query_ids))
     drawn = evidence.rows(sampled_N)
     drawn = replace(drawn, features=_transform(signals, drawn.texts))
