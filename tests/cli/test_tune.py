@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from turnout.cli import build
 from turnout.outcomes import OutcomeLog
 from turnout.routers import Router
+from turnout.testing.encoders import tensors, write
 
 RUN = CliRunner()
 
@@ -54,3 +55,15 @@ def test_wrong_floors_are_refused(log: Path) -> None:
     done = RUN.invoke(build(), ["tune", str(log), "--floor", "high"])
     assert done.exit_code != 0
     assert "--floor" in str(done.exception)
+
+
+def test_methods_are_tried_on_a_sentence_encoder_too(log: Path, tmp_path: Path) -> None:
+    weights, out = write(tmp_path / "tiny.safetensors", tensors()), tmp_path / "router"
+    words = ["tune", str(log), "--out", str(out), "--methods", "constant,prototype", "--folds", "2", "--json"]
+    done = RUN.invoke(build(), [*words, "--encoder", str(weights)])
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    tried = {row["name"] for row in result["leaderboard"]}
+    assert tried >= {"constant", "prototype", "prototype on sentences"}
+    assert "constant on sentences" not in tried
+    assert len(Router.load(out).choose(["add the sums 12"])) == 1

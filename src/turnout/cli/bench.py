@@ -64,11 +64,11 @@ def command(
         raise ConfigError(
             f"{', '.join(fixed)}: measured by a system of its own; --estimator and the like are for others"
         )
-    if (wary and estimator) or (tune and (estimator or encoder or wary)) or (curve and not tune):
-        raise ConfigError("--wary goes without --estimator, --tune without both and --encoder, --curve with --tune")
+    if (wary and estimator) or (tune and (estimator or wary)) or (curve and not tune):
+        raise ConfigError("--wary goes without --estimator, --tune without both, --curve with --tune")
     if html:
         require()
-    methods = [_tuned(tune, curve=curve)] if tune else _methods(estimator, encoder, wary)
+    methods = [_tuned(tune, encoder, curve=curve)] if tune else _methods(estimator, encoder, wary)
     evaluations: list[Evaluation] = []
     sheets: list[Sheet] = []
     bars: dict[str, Sequence[Bar]] = {}
@@ -136,11 +136,11 @@ def _methods(estimators: list[str] | None, encoder: str | None, wary: bool) -> l
     return [Recipe(_on_sentences(estimator), signals=signals) for estimator in made]
 
 
-def _tuned(names: str, *, curve: bool) -> Method:
+def _tuned(names: str, encoder: str | None, *, curve: bool) -> Method:
     from turnout.evaluation.goals import Goal
     from turnout.evaluation.tuning import Tuned
 
-    return Tuned(Goal(curve=curve), None if names == "all" else names.split(","))
+    return Tuned(Goal(curve=curve), None if names == "all" else names.split(","), encoder=encoder)
 
 
 def _on_sentences(made: Estimator) -> Estimator:

@@ -27,6 +27,9 @@ def command(
     methods: Annotated[
         str | None, typer.Option(help="Estimators and systems, with commas (default: all that suit the log).")
     ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Try each method on this sentence encoder too: all-minilm-l6-v2, or a file.")
+    ] = None,
     seeds: Annotated[str, typer.Option(help="Repetitions of the outer folds: a count, or numbers with commas.")] = "1",
     folds: Annotated[int, typer.Option(help="Outer folds that value the search; 0 leaves that out.")] = 5,
     limit: Annotated[
@@ -69,6 +72,7 @@ def command(
             seeds=numbers(seeds),
             outer=folds,
             seconds=limit,
+            encoder=encoder,
             workers=workers,
             keep_text=keep_text,
             progress=tick,

@@ -30,11 +30,14 @@ class Candidate:
         return self.names[0]
 
 
-def candidates(log: OutcomeLog, methods: Sequence[str] | None = None) -> tuple[tuple[Candidate, ...], dict[str, str]]:
+def candidates(
+    log: OutcomeLog, methods: Sequence[str] | None = None, *, sentences: bool = False
+) -> tuple[tuple[Candidate, ...], dict[str, str]]:
     """What can be tried on the log, the product's default first; and why the others cannot.
 
-    `methods` are names of estimators and systems (`default` is the product's own); None takes all. Raises
-    UnknownNameError for a name that is neither, ConfigError where a wanted one cannot be tried.
+    `methods` are names of estimators and systems (`default` is the product's own); None takes all. With `sentences`
+    each that reads the signal `embedding` is also tried on the signal `sentence`. Raises UnknownNameError for a name
+    that is neither, ConfigError where a wanted one cannot be tried.
     """
     known = (DEFAULT, *registry.names("estimator"), *registry.names("system"))
     for name in methods or ():
@@ -49,8 +52,12 @@ def candidates(log: OutcomeLog, methods: Sequence[str] | None = None) -> tuple[t
         if isinstance(made, str):
             refused[name] = made
             continue
-        key = repr(made)
-        found[key] = Candidate((*(found[key].names if key in found else ()), name), made)
+        entries = {name: made}
+        if sentences and "embedding" in made.signals:
+            entries[f"{name} on sentences"] = _on_sentences(name, made, log)
+        for called, estimator in entries.items():
+            key = repr(estimator)
+            found[key] = Candidate((*(found[key].names if key in found else ()), called), estimator)
     if methods and refused:
         name, why = next(iter(refused.items()))
         raise ConfigError(f"{name} cannot be tried: {why}")
@@ -70,6 +77,11 @@ def _made(name: str, log: OutcomeLog) -> Estimator | str:
         if lacking:
             return f"the log has neither prompts nor a stored signal {lacking[0]!r}"
     return made
+
+
+def _on_sentences(name: str, made: Estimator, log: OutcomeLog) -> Estimator:
+    """The same on the signal `sentence`."""
+    return default_estimator(log, sentences=True) if name == DEFAULT else made.rewired({"embedding": "sentence"})
 
 
 def _build(name: str, log: OutcomeLog) -> Estimator | None:

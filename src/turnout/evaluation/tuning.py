@@ -36,6 +36,7 @@ from turnout.types import Arm, Price
 
 if TYPE_CHECKING:
     from turnout.outcomes import OutcomeLog
+    from turnout.signals.base import Signal
 
 Index = NDArray[np.integer[Any]]
 FOLDS = 5  # of the costs
@@ -54,7 +55,8 @@ class TunedEstimates(Estimates):
 class Tuned:
     """The whole procedure as a method: search on the training side, fit the winner, guard it, choose on the other.
 
-    `methods` are names of estimators and systems (None: all); `seconds` bounds one search and fit.
+    `methods` are names of estimators and systems (None: all); with an `encoder` each that reads the shipped table is
+    tried on that sentence encoder too; `seconds` bounds one search and fit.
     """
 
     goal: Goal = field(default_factory=Goal)
@@ -62,13 +64,14 @@ class Tuned:
     folds: int = 3
     arms: Sequence[Arm] = ()
     seconds: float | None = None
+    encoder: str | None = None
     guard: bool = True
     name: str = "tuned"
     note: str = "method and λ chosen on inner folds of the training side, guard included"
     _features: dict[int, FeatureCache] = field(default_factory=dict, repr=False)
 
     def __call__(self, log: OutcomeLog, train_I: Index, test_I: Index, seed: int) -> TunedEstimates:
-        tried, _ = candidates(log, self.methods)
+        tried, _ = self.candidates(log)
         prices = stated_prices(self.arms)
         features = self._of(log, _wanted(tried), train_I)
         train = log.select(train_I)
@@ -102,6 +105,17 @@ class Tuned:
             abstains=guard.abstains,
         )
 
+    def candidates(self, log: OutcomeLog) -> tuple[tuple[Candidate, ...], dict[str, str]]:
+        """What is tried on the log, and why the others cannot be. Raises ConfigError."""
+        if self.encoder is not None and not log.has_text:
+            raise ConfigError("a sentence encoder reads prompts, and the log has none")
+        return candidates(log, self.methods, sentences=self.encoder is not None)
+
+    def signal(self, name: str) -> Signal:
+        """An unfitted signal; `sentence` is the encoder's."""
+        made: Signal = registry.create("signal", name)
+        return made if self.encoder is None or name != "sentence" else made.clone(encoder=self.encoder)
+
     def _of(self, log: OutcomeLog, wanted: Sequence[str], train_I: Index) -> dict[str, Features]:
         """Features of all queries, signals learned from training texts; what no learning changes is computed once."""
         if not wanted:
@@ -109,7 +123,7 @@ class Tuned:
         if not log.has_text:
             return read_signals(log, wanted)[1]
         cache = self._features.setdefault(id(log), FeatureCache(log.texts))
-        return {name: cache.features(registry.create("signal", name), train_I) for name in wanted}
+        return {name: cache.features(self.signal(name), train_I) for name in wanted}
 
 
 @dataclass(frozen=True)
@@ -139,6 +153,7 @@ def tune(
     outer: int = 5,
     inner: int = 3,
     seconds: float | None = None,
+    encoder: str | None = None,
     workers: int | None = None,
     keep_text: bool = True,
     clock: Callable[[], float] = time.monotonic,
@@ -161,7 +176,7 @@ def tune(
     outer = outer and min(outer, whole_groups(table))
     splits = folds(table, outer, seeds) if outer else []
     workers = _parallel.automatic(log, splits) if workers is None else workers
-    method = Tuned(goal, methods, inner, arms, _each(seconds, len(splits), workers))
+    method = Tuned(goal, methods, inner, arms, _each(seconds, len(splits), workers), encoder)
     tick = progress or _silent
     tick(0, len(splits) + 1)
     said: list[TunedEstimates] = []
@@ -205,10 +220,11 @@ def _final(
     log: OutcomeLog, method: Tuned, seconds: float | None, keep_text: bool, clock: Callable[[], float]
 ) -> tuple[Router, Choice, dict[str, str]]:
     """The search on the whole log, and the router that it leads to."""
-    tried, refused = candidates(log, method.methods)
+    tried, refused = method.candidates(log)
     prices = stated_prices(method.arms)
     wanted = _wanted(tried)
-    signals, features = read_signals(log, wanted)
+    fitted = {"sentence": method.signal("sentence").fit(log.texts)} if "sentence" in wanted else None
+    signals, features = read_signals(log, wanted, fitted)
     evidence = assemble(log, features, prices)
     costs = _Costs(log, evidence, prices)
     search = Search(evidence, costs, method.goal, folds=method.folds, seconds=_share(seconds), clock=clock)
