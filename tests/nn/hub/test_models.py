@@ -58,6 +58,18 @@ def test_a_router_with_another_rule_is_refused(tiny: Callable[..., Any]) -> None
     model.model.layers[1].mlp.gate.__class__ = Lowest
     with pytest.raises(RoutingError, match="Lowest does not choose the k largest softmax scores"):
         replace_moe(model)
+    assert not [block for block in find_moe(model).values() if isinstance(block, OutputOnly)]
+
+
+def test_close_scores_in_half_precision_are_no_other_rule() -> None:
+    sizes = {"hidden_size": 64, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1}
+    torch.manual_seed(1)
+    config = transformers.MixtralConfig(vocab_size=32, num_hidden_layers=8, **sizes)
+    model = transformers.MixtralForCausalLM(config).to(torch.bfloat16).eval()
+    ids = torch.arange(18).view(2, 9)
+    expected = model(ids).logits
+    assert len(replace_moe(model)) == 8
+    torch.testing.assert_close(model(ids).logits, expected, atol=0.02, rtol=0)
 
 
 def test_a_dense_model_has_nothing_to_replace() -> None:
