@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from turnout.errors import RoutingError
-from turnout.nn import Override, RoutingContext, RoutingStats
+from turnout.nn import Override, RoutedLayer, RoutingContext, RoutingStats
 from turnout.nn.hub import find_moe, replace_moe, watch
 
 pytest.importorskip("transformers")
@@ -57,6 +57,30 @@ def test_padding_is_not_counted(replaced: bool, tiny: Callable[..., Any], ids: t
     assert int(stats.counts(0).sum()) == 28
 
 
+def test_what_one_pass_told_is_forgotten_after_it(tiny: Callable[..., Any], ids: torch.Tensor) -> None:
+    model = tiny("mixtral")
+    mask = torch.ones(2, 9, dtype=torch.long)
+    mask[1, 5:] = 0
+    with watch(model) as stats:
+        model(input_ids=ids, attention_mask=mask)
+        model.model(input_ids=ids)  # without padding
+    assert stats.trace(0).tokens == 14 + 18
+
+
+def test_a_layers_own_statistics_go_on(tiny: Callable[..., Any], ids: torch.Tensor) -> None:
+    model, own = tiny("mixtral"), RoutingStats()
+
+    def counted(layer: RoutedLayer, number: int) -> RoutedLayer:
+        return RoutedLayer(layer.gate, layer.selector, layer.experts, statistics=own)
+
+    replace_moe(model, counted)
+    with watch(model) as outer, watch(model) as inner:
+        model(ids)
+    model(ids)
+    assert (own.layers, own.tokens) == ((0, 1), 36)
+    assert outer.tokens == inner.tokens == 18
+
+
 def test_nothing_stays_behind(tiny: Callable[..., Any]) -> None:
     model = tiny("mixtral")
     replace_moe(model)
@@ -65,6 +89,7 @@ def test_nothing_stays_behind(tiny: Callable[..., Any]) -> None:
     assert all(block.layer.statistics is None for block in find_moe(model).values())  # type: ignore[union-attr]
     assert all(block.context.token_T is None for block in find_moe(model).values())  # type: ignore[union-attr]
     assert not model._forward_pre_hooks
+    assert not model._forward_hooks
 
 
 def test_a_hand_on_a_layer_stays_where_it_is(tiny: Callable[..., Any], ids: torch.Tensor) -> None:

@@ -25,7 +25,8 @@ def watch(model: nn.Module, stats: RoutingStats | None = None) -> Iterator[Routi
     padding are taken from the model's `input_ids` and `attention_mask`. The model's outputs do not change. Raises
     RoutingError where there is no block, or a router that does not return logits, weights and indices.
 
-    Limits: with a cache, each step of generation is a sequence of its own.
+    Limits: with a cache, each step of generation is a sequence of its own; with a static one, whose masks are no longer
+    of tokens, padding before the prompt counts.
     """
     stats = stats if stats is not None else RoutingStats()
     blocks = find_moe(model)
@@ -33,11 +34,13 @@ def watch(model: nn.Module, stats: RoutingStats | None = None) -> Iterator[Routi
         raise RoutingError(f"{type(model).__name__} has no MoE block to watch")
     watched = _Watched(stats)
     handles = [model.register_forward_pre_hook(watched.enter, with_kwargs=True)]
+    handles.append(model.register_forward_hook(watched.leave, always_call=True))
     routed = [block for block in blocks.values() if isinstance(block, OutputOnly)]
     before = [(block, block.layer.statistics, block.context, block.number) for block in routed]
     for number, block in zip(_numbers(blocks), blocks.values(), strict=True):
         if isinstance(block, OutputOnly):
-            block.layer.statistics, block.number = _Unpadded(watched), number
+            own = block.layer.statistics
+            block.layer.statistics, block.number = _Unpadded(watched, own, block.context.layer), number
             block.context = _renumbered(block.context, number)
             handles.append(block.register_forward_pre_hook(watched.tell))
         else:
@@ -67,14 +70,19 @@ def _numbers(blocks: Mapping[str, nn.Module]) -> list[int]:
 
 
 class _Unpadded(RoutingStats):
-    """Counts for the watcher what a routed layer chose for tokens that are no padding; it computes padding too."""
+    """Counts for the watcher what a routed layer chose for tokens that are no padding; it computes padding too.
 
-    def __init__(self, watched: _Watched) -> None:
+    The layer's own statistics, under its own number, go on as before.
+    """
+
+    def __init__(self, watched: _Watched, own: RoutingStats | None, layer: int) -> None:
         super().__init__()
-        self._watched = watched
+        self._watched, self._own, self._layer = watched, own, layer
 
     def update(self, plan: Plan, context: RoutingContext, length: int | None = None) -> None:
         """Count one pass."""
+        if self._own is not None:
+            self._own.update(plan, replace(context, layer=self._layer), length)
         mask_T = self._watched.context.mask_T
         if mask_T is not None and context.mask_T is None and len(mask_T) == plan.tokens:
             plan, context = plan.without(mask_T), replace(context, mask_T=mask_T)
@@ -100,6 +108,10 @@ class _Watched:
         sequence_T = torch.arange(batch, device=ids.device).repeat_interleave(self.length)
         mask_T = mask.bool().reshape(-1) if isinstance(mask, Tensor) and mask.shape == ids.shape else None
         self.context = RoutingContext(token_T=ids.reshape(-1), sequence_T=sequence_T, mask_T=mask_T)
+
+    def leave(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """After the model ran: what its inputs told says nothing of a pass through a part of it alone."""
+        self.context, self.length = RoutingContext(), None
 
     def tell(self, block: nn.Module, args: tuple[Any, ...]) -> None:
         """Before a routed layer runs: hand it what is known, but no mask, which would change what it computes."""
