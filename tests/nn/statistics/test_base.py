@@ -202,3 +202,5 @@ def test_a_layer_that_routes_nothing_does_not_stop_the_others(before: bool) -> N
 def test_nothing_routed_is_an_error() -> None:
     with pytest.raises(RoutingError, match="nothing was routed yet"):
         RoutingStats().summary()
+    with pytest.raises(RoutingError, match="nothing was routed yet"):
+        RoutingStats().plot()

@@ -5,6 +5,7 @@ import torch
 
 from turnout.errors import RoutingError
 from turnout.nn import Plan
+from turnout.nn import statistics as known
 from turnout.nn.statistics import Trace
 
 
@@ -55,3 +56,13 @@ def test_indices_out_of_range_are_refused(experts: int) -> None:
 def test_shapes_must_agree() -> None:
     with pytest.raises(RoutingError, match=r"a trace of 3 tokens needs task_T \[3\], got \(2,\)"):
         Trace.of(torch.zeros(3, 1, dtype=torch.long), 2, task_T=torch.zeros(2))
+
+
+@pytest.mark.parametrize("name", sorted(set(known.__all__) - {"Controlled", "Trace", "controlled", "resampled"}))
+def test_a_trace_without_tokens_is_refused_by_every_statistic(name: str) -> None:
+    trace = Trace.of(torch.zeros(3, 2, dtype=torch.int64), 4, token_T=torch.zeros(3), task_T=torch.zeros(3))
+    nothing = trace.only(1)
+    two = name in {"affinity", "delta_frequency", "divergence", "flips", "mutual_information"}
+    two |= name in {"next_layer_recall", "overlap"}
+    with pytest.raises(RoutingError):
+        getattr(known, name)(nothing, nothing) if two else getattr(known, name)(nothing)

@@ -59,6 +59,7 @@ def figure(stats: RoutingStats) -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ConfigError("plots need matplotlib: install turnout[report]") from error
+    stats.summary()  # refuses where nothing was routed
     layers = stats.layers
     shares = [_relative_load(stats.counts(layer)) for layer in layers]
     made = Figure(figsize=(10, 1.9 + 0.25 * len(layers)), layout="constrained")

@@ -67,7 +67,7 @@ def cache_hit_rate(trace: Trace, ratio: float = 2.0, policy: str = "lru") -> flo
     caches: dict[str, type[_Cache]] = {"lru": _Recent, "lfu": _Frequent, "belady": _Clairvoyant}
     if policy not in caches:
         raise ParameterError(f"cache_hit_rate: `policy` must be one of {', '.join(caches)}, got {policy!r}")
-    size = _cache_size(trace, ratio)
+    size = _cache_size(trace.seen(), ratio)
     starts = (trace.position_T == 0).nonzero()[:, 0].tolist()
     rows = [[e for e in row if e < trace.experts] for row in trace.idx_TK.tolist()]
     hits = total = 0

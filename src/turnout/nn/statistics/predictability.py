@@ -19,7 +19,7 @@ def token_predictability(trace: Trace, seed: int = 0) -> float:
     >>> token_predictability(Trace.of(ids[:, None] % 3, 3, token_T=ids))
     1.0
     """
-    ids_T, top_T = renumbered(trace.need("token_T")), trace.top_T
+    ids_T, top_T = renumbered(trace.seen().need("token_T")), trace.top_T
     order = torch.randperm(trace.tokens, generator=torch.Generator().manual_seed(seed))
     halves = order[: trace.tokens // 2], order[trace.tokens // 2 :]
     right = [_right(ids_T, top_T, trace.experts, *halves), _right(ids_T, top_T, trace.experts, *halves[::-1])]

@@ -16,7 +16,7 @@ def token_sparsity(trace: Trace) -> float:
     >>> token_sparsity(Trace.of(torch.tensor([[0, 1], [2, 3]]), 8))
     0.75
     """
-    return 1 - float(trace.mask_TK.sum()) / max(trace.tokens * trace.experts, 1)
+    return 1 - float(trace.seen().mask_TK.sum()) / (trace.tokens * trace.experts)
 
 
 def chunk_sparsity(trace: Trace, length: int = 8) -> float:

@@ -61,7 +61,7 @@ def divergence(trace: Trace, other: Trace) -> float:
 
 
 def _joint(trace: Trace) -> Tensor:
-    task_T = renumbered(trace.need("task_T"))
+    task_T = renumbered(trace.seen().need("task_T"))
     rows = torch.zeros(int(task_T.max()) + 1, trace.experts, dtype=torch.float64)
     rows.index_add_(0, task_T, trace.chosen_TE.double())
     if not rows.any():

@@ -134,6 +134,12 @@ class Trace:
             raise RoutingError(f"this statistic needs {name}: set it in the RoutingContext of each pass")
         return value
 
+    def seen(self) -> Trace:
+        """The trace itself. Raises RoutingError where it holds no token."""
+        if not self.tokens:
+            raise RoutingError("the trace holds no token, so there is nothing to count")
+        return self
+
     def windows(self, length: int, stride: int = 1) -> Tensor:
         """How often each expert is chosen in every window of `length` tokens of one sequence: [W, E].
 

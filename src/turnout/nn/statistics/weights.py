@@ -8,7 +8,7 @@ from turnout.nn.statistics.trace import Trace
 
 def experts_per_token(trace: Trace) -> float:
     """The mean number of experts a token goes to."""
-    return float(trace.mask_TK.sum(1).double().mean())
+    return float(trace.seen().mask_TK.sum(1).double().mean())
 
 
 def effective_support(trace: Trace) -> float:
@@ -32,4 +32,4 @@ def effective_support(trace: Trace) -> float:
 
 def score_entropy(trace: Trace) -> float:
     """Mean over tokens of the entropy of the scores, over log E: 1 when the gate has no opinion, 0 when it is sure."""
-    return float(trace.need("entropy_T").double().mean())
+    return float(trace.seen().need("entropy_T").double().mean())
