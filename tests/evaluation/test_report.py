@@ -97,6 +97,24 @@ def test_names_are_escaped(evaluation: Evaluation) -> None:
     assert "<b>title</b>" not in text
 
 
+def test_names_are_not_read_as_formulas_or_tags(evaluation: Evaluation) -> None:
+    odd = ("a$x^$b", "<i>&", "模型", *(point.name for point in evaluation.singles))
+    singles = tuple(replace(point, name=name) for point, name in zip(evaluation.singles, odd, strict=False))
+    first = replace(evaluation.rows[0], name=r"<u> \d")
+    text = page([replace(evaluation, singles=singles, rows=(first, *evaluation.rows[1:]))], "one")
+    read(text)
+    for name in ("a$x^$b", "&lt;i&gt;&amp;", "模型", r"Cost and quality of &lt;u&gt; \d"):
+        assert name in text
+
+
+def test_costs_that_do_not_differ_have_no_curve_to_speak_of(make_log: Callable[..., OutcomeLog]) -> None:
+    plain = make_log(60)
+    log = OutcomeLog.from_arrays(plain.texts, plain.experts, plain.matrix(), cost_NE=np.zeros(plain.matrix().shape))
+    found = crossval([Recipe(registry.create("estimator", "constant"), "router")], log, k=2, seeds=(0,)).evaluation
+    assert found.aiq_singles is None
+    assert "nan" not in re.sub(r"<style>.*?</style>", "", page([found], "one"))
+
+
 def test_every_row_stands_in_the_table_with_its_interval(evaluation: Evaluation) -> None:
     text = page([evaluation], "one")
     for row in evaluation.rows:

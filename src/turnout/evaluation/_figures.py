@@ -8,9 +8,11 @@ from __future__ import annotations
 import importlib.util
 import io
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,8 +63,10 @@ def _canvas(width: float, height: float, key: str) -> Iterator[tuple[Figure, Axe
         "text.color": INK,
         "grid.color": GRID,
         "grid.linewidth": 0.8,
+        "text.parse_math": False,  # a dollar in a name is a dollar
     }
-    with mpl.rc_context(style):
+    with mpl.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # the reader's fonts draw the text
         figure = New(figsize=(width, height))
         axes = figure.add_subplot()
         axes.set_facecolor("none")
@@ -77,7 +81,11 @@ def _svg(figure: Figure, label: str) -> str:
     text = re.sub(r"(?s)^.*?<svg", "<svg", out.getvalue())
     text = re.sub(r"(?s)<metadata>.*?</metadata>", "", text)
     text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text)  # group ids repeat from figure to figure
-    text = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{label}">', text)
+    text = re.sub(
+        r'<svg [^>]*?viewBox="([^"]+)"[^>]*>',
+        lambda found: f'<svg viewBox="{found[1]}" role="img" aria-label="{escape(label)}">',
+        text,
+    )
     text = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", text)
     for colour, name in NAMES.items():
         text = text.replace(colour, f"var(--{name})")

@@ -409,7 +409,7 @@ def _study(run: _Run, protocol: str, splits: Sequence[Split]) -> Study:
         singles=_singles(table),
         calibration=tuple(metrics.reliability(np.concatenate(subject.predicted), np.concatenate(subject.scored))),
         pair=pair_figures(table, wishes, [np.concatenate(tests) for tests in by_seed.values()]),
-        aiq_singles=float(np.mean(run.aiq_singles)) if run.aiq_singles else None,
+        aiq_singles=float(np.mean(run.aiq_singles)) if run.aiq_singles and np.isfinite(run.aiq_singles).all() else None,
         remarks=_remarks(table),
     )
     return Study(evaluation, {entry.name: entry for entry in measured}, table)
