@@ -325,6 +325,7 @@ def test_what_is_no_matrix_is_not_merged() -> None:
         (Pool(options={"experts": {"rank": 0}}), "rank"),
         (Pool(options={"experts": {"ranks": 2}}), r"LoRA: experts, width, out, rank, alpha can be given, got 'ranks'"),
         (Pool(options={"expert": {"rank": 2}}), r"experts, gate, .* got 'expert'"),
+        (Pool(selector="sampled"), r"sampled needs `k`; give it in options\['selector'\]"),
     ],
 )
 def test_a_pool_that_cannot_be_made_leaves_the_model_as_it_was(pool: Pool, match: str) -> None:
@@ -334,6 +335,13 @@ def test_a_pool_that_cannot_be_made_leaves_the_model_as_it_was(pool: Pool, match
     assert all(p.requires_grad for p in model.parameters())
     assert not adapted(model)
     assert not model._forward_pre_hooks
+
+
+def test_experts_of_another_width_are_refused() -> None:
+    model = Small()
+    attach(model, "down", Pool(kind="ffn", combiner="weighted_sum", options={"experts": {"hidden": 4}}))
+    with pytest.raises(RoutingError, match="they give 12, the linear layer 8"):
+        model(TEXT)
 
 
 def test_other_modules_and_broken_patterns_are_named() -> None:

@@ -52,12 +52,16 @@ class Pool:
 
         def make(kind: str, part: str, role: str) -> Any:
             cls = registry.get(kind, part)
-            taken = inspect.signature(cls).parameters
+            each = inspect.signature(cls).parameters.values()
+            taken = {one.name: one for one in each if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
             options = dict(self.options.get(role, {}))
             _refuse_unknown(cls.__name__, options, taken)
             if kind == "selector" and part == "top_k":
                 options.setdefault("k", min(2, self.experts))
-            return cls(**{**{key: value for key, value in sizes.items() if key in taken}, **options})
+            given = {**{key: value for key, value in sizes.items() if key in taken}, **options}
+            if missing := [key for key, value in taken.items() if value.default is value.empty and key not in given]:
+                raise ParameterError(f"Pool: {part} needs `{missing[0]}`; give it in options[{role!r}]")
+            return cls(**given)
 
         return RoutedLayer(
             make("gate", self.gate, "gate"),

@@ -128,11 +128,15 @@ class AdaptedLinear(OutputOnly):
         return self.base_layer.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., D] → [..., O]. Raises RoutingError where what the caller said does not fit the tokens."""
+        """[..., D] → [..., O]. Raises RoutingError where what the caller said does not fit the tokens, or the experts'
+        outputs not the layer's."""
         passing = self.session.current()
         self.last: Routed | None = self.layer(x, self._context(passing, x))
         assert self.last is not None
         y: Tensor = self.base_layer(x)
+        if self.last.output.shape != y.shape:
+            widths = f"{self.last.output.shape[-1]}, the linear layer {y.shape[-1]}"
+            raise RoutingError(f"experts beside a linear layer must be as wide as its output: they give {widths}")
         both: Tensor = y + self.last.output.to(y.dtype)
         return both
 
