@@ -363,6 +363,13 @@ def test_a_layer_that_is_never_called_is_refused() -> None:
     torch.testing.assert_close(fast, model(x))
 
 
+def test_padding_is_told_by_place_too() -> None:
+    model, layers = small()
+    mask = torch.tensor([[1] * 6, [0, 0, 1, 1, 1, 1]])
+    model(TEXT, mask)
+    assert torch.equal(layers["block.up"].last.plan.mask_TK.any(-1), mask.flatten().bool())
+
+
 def test_what_one_pass_told_is_forgotten_after_it() -> None:
     model, _ = small()
     shake(model)

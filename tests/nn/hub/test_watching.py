@@ -51,10 +51,11 @@ def test_padding_is_not_counted(replaced: bool, tiny: Callable[..., Any], ids: t
         replace_moe(model)
     mask = torch.ones(2, 9, dtype=torch.long)
     mask[1, 5:] = 0
-    with watch(model, RoutingStats()) as stats:
-        model(input_ids=ids, attention_mask=mask)
-    assert stats.trace(0).tokens == 14
-    assert int(stats.counts(0).sum()) == 28
+    for args, kwargs in (((), {"input_ids": ids, "attention_mask": mask}), ((ids, mask), {})):
+        with watch(model, RoutingStats()) as stats:
+            model(*args, **kwargs)
+        assert stats.trace(0).tokens == 14
+        assert int(stats.counts(0).sum()) == 28
 
 
 def test_what_one_pass_told_is_forgotten_after_it(tiny: Callable[..., Any], ids: torch.Tensor) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from turnout.errors import RoutingError
+from turnout.nn._inputs import ids_and_mask
 from turnout.nn.base import recomputing
 from turnout.nn.dispatch.auto import Auto
 from turnout.nn.layer import OutputOnly, Routed, RoutedLayer
@@ -63,13 +64,11 @@ class Session:
 
     def before(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A forward pre-hook: tokens, sequences and padding from the model's inputs; takes `task_ids` away."""
-        ids = kwargs.get("input_ids", args[0] if args else None)
-        mask, task = kwargs.get("attention_mask"), kwargs.get("task_ids")
-        found = Pass(task=task)
-        if isinstance(ids, Tensor) and ids.ndim == 2 and not ids.is_floating_point():
+        ids, mask = ids_and_mask(model, args, kwargs)
+        found = Pass(task=kwargs.get("task_ids"))
+        if ids is not None:
             sequence = torch.arange(ids.shape[0], device=ids.device)
-            plain = mask if isinstance(mask, Tensor) and mask.ndim == 2 else None  # a static cache may bring a mapping
-            padding = None if plain is None else plain[:, -ids.shape[1] :].bool().reshape(-1)
+            padding = None if mask is None else mask[:, -ids.shape[1] :].bool().reshape(-1)
             found = replace(found, token=ids.reshape(-1), sequence=sequence, mask=padding)
         self.read = found
         return args, {key: value for key, value in kwargs.items() if key != "task_ids"}

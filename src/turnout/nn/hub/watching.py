@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from turnout.errors import RoutingError
+from turnout.nn._inputs import ids_and_mask
 from turnout.nn.hub.models import _number, find_moe
 from turnout.nn.layer import OutputOnly
 from turnout.nn.plan import Plan, RoutingContext
@@ -99,14 +100,13 @@ class _Watched:
 
     def enter(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Before the model runs: note its token ids, sequences and padding."""
-        ids = kwargs.get("input_ids", args[0] if args and isinstance(args[0], Tensor) else None)
+        ids, mask = ids_and_mask(model, args, kwargs)
         self.context, self.length = RoutingContext(), None
-        if not isinstance(ids, Tensor) or ids.ndim != 2:
+        if ids is None:
             return
         batch, self.length = ids.shape
-        mask = kwargs.get("attention_mask")
         sequence_T = torch.arange(batch, device=ids.device).repeat_interleave(self.length)
-        mask_T = mask.bool().reshape(-1) if isinstance(mask, Tensor) and mask.shape == ids.shape else None
+        mask_T = mask.bool().reshape(-1) if mask is not None and mask.shape == ids.shape else None
         self.context = RoutingContext(token_T=ids.reshape(-1), sequence_T=sequence_T, mask_T=mask_T)
 
     def leave(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> None:
