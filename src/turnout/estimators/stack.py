@@ -16,6 +16,7 @@ from turnout.estimators.base import Estimator
 from turnout.estimators.logistic import Logistic
 from turnout.estimators.prototype import Prototypes
 from turnout.estimators.task_mixture import TaskMixture
+from turnout.estimators.trees import Trees
 from turnout.features import FeatureMap, Floats, take
 
 __all__ = ["Stack"]
@@ -30,6 +31,7 @@ SENTENCES = (  # the members where a sentence encoder is at hand, the last one a
     UNTASKED[0],
     Logistic(on=("sentence", "arithmetic")),
     Prototypes("sentence"),
+    Trees(on=("sentence", "format", "length")),
     TaskMixture(on=("sentence", "format")),
 )
 ROUNDS = 3  # who contends follows from the weights, which follow from who contends
