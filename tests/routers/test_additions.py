@@ -7,6 +7,7 @@ import pytest
 
 from turnout import registry
 from turnout.errors import ConfigError, LogError, UnknownNameError
+from turnout.evaluation.offpolicy import evaluate_offline
 from turnout.outcomes import OutcomeLog
 from turnout.routers import Router
 from turnout.types import Arm, Price, Request
@@ -76,6 +77,21 @@ def test_a_share_policy_keeps_its_strong_expert_when_another_leaves(make_router)
     assert router.decide([Request(WORDS)])[0].expert == "words"
     with pytest.raises(ConfigError, match="strong expert"):
         router.remove_expert("words")
+
+
+def test_an_abstaining_router_says_who_serves_since_experts_came_or_went(make_log, make_router, tmp_path):
+    log = make_log(gain=0.0)
+    router = make_router(log)
+    first = router.guard.baseline
+    assert router.guard.serves == first
+    router.remove_expert(first)
+    router.save(tmp_path / "r")
+    for one in (router, Router.load(tmp_path / "r")):
+        assert one.guard.serves == one.decide([Request(WORDS)])[0].expert != first
+        assert one.guard.words().endswith(f"goes to {one.guard.serves}")
+    router.add_expert(Arm("star"), OutcomeLog.from_arrays(log.texts, ["star"], np.ones((len(log), 1))))
+    assert router.guard.serves == router.decide([Request(WORDS)])[0].expert == "star"
+    assert evaluate_offline(router, make_log(50, seed=3)).single == "maths"
 
 
 def test_an_abstaining_router_ranks_a_newcomer_by_its_mean(make_log, make_router, newcomer):

@@ -128,7 +128,7 @@ def evaluate_offline(router: Router, log: OutcomeLog, *, explore: float = 0.0, s
     qhat_NE = task_means(scores_NE, None) if tie.same_log else known_NE
     if tie.warning:
         remarks.append(tie.warning)
-    single = router.guard.baseline if router.guard.baseline in known.experts else known.experts[0]
+    single = max(known.experts, key=lambda name: router.guard.ranking[router.experts.index(name)])
     single_N = np.full(len(log), log.experts.index(single))
     groups_N = log.groups()
     dr_N = doubly_robust(policy_NE, scores_NE, propensity_NE, qhat_NE)

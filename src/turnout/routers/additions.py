@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,7 +37,7 @@ def learn_expert(router: Router, arm: Arm, log: OutcomeLog, caution: float = 0.0
     costs = fit_costs(log, evidence, prices)
     cost = float(costs.predict(evidence.size_N, features=evidence.features).mean())
     rank = _rank(router, quality, cost, outcomes=len(evidence.query_ids))
-    router.guard = replace(router.guard, ranking=(*router.guard.ranking, rank))
+    router.guard = router.guard.among((*router.experts, arm.id), (*router.guard.ranking, rank))
     router.estimator = estimator
     router.costs = router.costs.append(costs)
     router.arms = (*router.arms, arm)
@@ -61,7 +60,8 @@ def forget_expert(router: Router, column: int) -> None:
     policy = _shifted(router.policy, column, gone)
     router.estimator = copy.deepcopy(router.estimator).remove_expert(column)
     router.policy = policy
-    router.guard = replace(router.guard, ranking=tuple(router.guard.ranking[e] for e in keep))
+    ranking = tuple(router.guard.ranking[e] for e in keep)
+    router.guard = router.guard.among([router.experts[e] for e in keep], ranking)
     router.arms = tuple(router.arms[e] for e in keep)
     router.examples = router.examples.without_expert(column)
     router.costs = router.costs.select(keep)

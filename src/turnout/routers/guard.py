@@ -6,7 +6,7 @@ Shape letters: N queries, E experts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,8 @@ class Guard:
     maximising utility spends as much as the policy does. The baseline is the expert that the same policy would take
     for all queries, knowing only average quality and cost on the training folds, and within the same budget.
     `ranking` is that average objective per expert, those of few outcomes last; an abstaining router follows it.
-    With `regions` the verdict is taken in each by itself, and `passed` says whether any passed.
+    With `regions` the verdict is taken in each by itself, and `passed` says whether any passed. `heir` is who serves in
+    the baseline's place since experts came or went.
     """
 
     enabled: bool
@@ -46,6 +47,17 @@ class Guard:
     support: int
     ranking: tuple[float, ...]
     regions: Regions | None = None
+    heir: str | None = None
+
+    def among(self, experts: Sequence[str], ranking: tuple[float, ...]) -> Guard:
+        """The same verdict for other experts, of whom the first by `ranking` serves where the router abstains."""
+        first = experts[int(np.argmax(ranking))]
+        return replace(self, ranking=ranking, heir=None if first == self.baseline else first)
+
+    @property
+    def serves(self) -> str:
+        """Who serves where the router abstains."""
+        return self.heir or self.baseline
 
     @property
     def abstains(self) -> bool:
@@ -56,29 +68,30 @@ class Guard:
         """The verdict in plain words."""
         if self.regions is None:
             return self._overall()
-        regions = self.regions.words(self.baseline)
+        regions = self.regions.words(self.serves)
         if self.abstains:
-            return f"abstains: {regions}, so every request goes to {self.baseline}"
+            return f"abstains: {regions}, so every request goes to {self.serves}"
         over = f"over all queries its choices gain {self.gain:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
         return f"{regions}; {over}" if self.enabled else f"routes unguarded: {regions}; {over}"
 
     def _overall(self) -> str:
+        now = f"; now every request goes to {self.heir}" if self.heir and self.enabled else ""
         if not np.isfinite(self.low):
             verdict = "abstains" if self.enabled else "routes unguarded"
             return (
                 f"{verdict}: {self.groups} groups of queries, with {self.support} outcomes of either side where its "
-                f"choice is not {self.baseline}, are too few to show a gain over always asking {self.baseline}"
+                f"choice is not {self.baseline}, are too few to show a gain over always asking {self.baseline}{now}"
             )
         if self.gain == self.low == self.high == 0.0:
             verdict = "abstains" if self.enabled else "routes unguarded"
-            return f"{verdict}: {self.baseline} was its choice on every held-out query"
+            return f"{verdict}: {self.baseline} was its choice on every held-out query{now}"
         gained = f"{self.gain:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
         if self.passed:
             return f"routes: on held-out queries it gains {gained} over always asking {self.baseline}"
         short = "is a loss" if self.high < 0 else "is not clear of zero"
         shown = f"on held-out queries the gain over always asking {self.baseline}, {gained}, {short}"
         if self.enabled:
-            return f"abstains: {shown}, so every request goes to {self.baseline}"
+            return f"abstains: {shown}, so every request goes to {self.serves}"
         return f"routes unguarded: {shown}"
 
     def state(self) -> dict[str, Any]:
@@ -92,7 +105,8 @@ class Guard:
         """The inverse of `state`."""
         values: dict[str, Any] = {k: float("nan") if v is None else v for k, v in state.items()}
         regions = None if state.get("regions") is None else Regions.from_state(state["regions"])
-        return cls(**{**values, "ranking": tuple(state["ranking"]), "regions": regions})
+        ranking, heir = tuple(state["ranking"]), state.get("heir")
+        return cls(**{**values, "ranking": ranking, "regions": regions, "heir": heir})
 
 
 def judge(
