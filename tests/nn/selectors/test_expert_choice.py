@@ -23,6 +23,11 @@ def test_every_expert_takes_its_best_and_all_the_same_number(seed: int, tokens: 
         assert not left.numel() or taken.min() >= left.max()
 
 
+def test_a_large_batch_without_remainder_is_not_rounded_up() -> None:
+    plan = ExpertChoice(1.2)(torch.randn(50_000, 8))
+    assert plan.counts_E.tolist() == [7500] * 8
+
+
 def test_sequences_compete_among_themselves() -> None:
     torch.manual_seed(0)
     logits_TE, sequence_T = torch.randn(12, 4), torch.tensor([7, 7, 7, 7, 2, 2, 2, 2, 2, 2, 2, 2])

@@ -41,6 +41,11 @@ def test_room_for_all_drops_nothing() -> None:
     assert dropped(Trace.of(torch.zeros(8, 1, dtype=torch.long), 4), capacity=4.0) == 0
 
 
+def test_a_capacity_without_remainder_is_not_rounded_up() -> None:
+    trace = Trace.of(torch.zeros(25, 1, dtype=torch.long), 5)
+    assert dropped(trace, 1.2) == pytest.approx((25 - 6) / 25)
+
+
 def test_each_sequence_has_its_own_queue() -> None:
     choices = torch.tensor([0, 0, 0, 0])[:, None]
     assert dropped(Trace.of(choices, 2), 1.0) == 0.5

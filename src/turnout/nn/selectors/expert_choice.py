@@ -99,12 +99,12 @@ class ExpertChoice(Selector):
     def _k(self, context: RoutingContext, group_T: Tensor, sizes_G: Tensor) -> Tensor:
         """Experts a token, by group."""
         if self.schedule == "constant" or context.time_T is None:
-            return torch.full(sizes_G.shape, float(self.k), device=sizes_G.device)
-        time_T = context.time_T.float()
+            return torch.full(sizes_G.shape, float(self.k), dtype=torch.float64, device=sizes_G.device)
+        time_T = context.time_T.double()
         if time_T.shape != group_T.shape:
             raise RoutingError(
                 f"ExpertChoice: time_T must have shape {tuple(group_T.shape)}, got {tuple(time_T.shape)}"
             )
-        sums_G = torch.zeros(sizes_G.shape, device=sizes_G.device).index_add(0, group_T, time_T)
+        sums_G = time_T.new_zeros(sizes_G.shape).index_add(0, group_T, time_T)
         share_G = SCHEDULES[self.schedule]((sums_G / sizes_G.clamp_min(1)).clamp(0, 1))
         return self.k_min + (self.k_max - self.k_min) * share_G

@@ -42,7 +42,7 @@ def _turned_away(trace: Trace, number_T: Tensor, capacity: float) -> Tensor:
     sums_TE = torch.cat([chosen_TE.new_zeros(1, trace.experts), chosen_TE.cumsum(0)])
     before_TE = sums_TE[:-1] - sums_TE[starts_T]  # choices of the same expert earlier in the sequence
     choices_T = torch.zeros(int(number_T.max()) + 1).index_add_(0, number_T, chosen_TE.sum(1).float())[number_T]
-    room_T = (choices_T * capacity / trace.experts).ceil()
+    room_T = (choices_T.double() * capacity / trace.experts - 1e-9).ceil()  # 1.2 · 25 / 5 is 6
     return ((chosen_TE == 1) & (before_TE >= room_T[:, None])).sum(1)
 
 
