@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from turnout import registry
+from turnout.errors import LogError
 from turnout.evaluation.conversations import WAYS, Stitched, compare, simulate, stitch
 from turnout.outcomes import OutcomeLog
 from turnout.routers import Router
@@ -61,3 +62,15 @@ def test_a_dear_switch_is_not_made(log: OutcomeLog, router: Router) -> None:
     dear = router.copy()
     dear.guard = type(dear.guard)(**{**vars(dear.guard), "lam": 1e6})
     assert simulate(dear, log, stitched, PRICES, "aware").switches == 0
+
+
+def test_a_log_with_gaps_among_those_who_may_serve_is_refused(log: OutcomeLog, router: Router) -> None:
+    scores_NE = log.matrix()
+    scores_NE[::3, log.experts.index("big")] = np.nan
+    gaps = OutcomeLog.from_arrays(log.texts, log.experts, scores_NE, tasks=log.tasks)
+    stitched = stitch(log, 5, 3)
+    for some in (gaps, log.only(["sums", "names"])):
+        with pytest.raises(LogError, match="every expert that may serve"):
+            simulate(router, some, stitched, PRICES, "free")
+    two = {name: price for name, price in PRICES.items() if name != "big"}
+    assert simulate(router, gaps, stitched, two, "free").quality.mean > 0

@@ -102,8 +102,13 @@ def simulate(
     `margin`, `aware` for one above the price of the switch. A prompt holds all turns and answers before it; an expert
     that served the conversation earlier finds what it read then in its cache. The score of a query is taken not to
     depend on who answered the turns before.
+
+    Raises LogError where the log lacks a score of an expert that may serve: one of the router's with a price.
     """
     arms = [arm for arm in router.arms if arm.id in prices]
+    known = [arm.id for arm in arms if arm.id in log.experts]
+    if len(known) < len(arms) or not known or not np.isfinite(log.only(known).matrix()).all():
+        raise LogError("a conversation needs the score of every expert that may serve it on every query")
     bound = router.bind(arms, switching=Switching(cached_share=cached_share))
     plain = router.bind(arms, switching=Switching(cached_share=1.0, tool_loop=0.0))
     column = {name: e for e, name in enumerate(log.experts)}
