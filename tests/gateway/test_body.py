@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout.errors import RequestError
-from turnout.gateway.body import IMAGE_BYTES, Message, cached_bytes, parse, tool_loop
+from turnout.gateway.body import IMAGE_BYTES, Message, cached_bytes, parse, tool_loop, tools_in_use
 
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)
@@ -142,3 +142,19 @@ def test_what_was_read_before_and_whether_tools_are_awaited() -> None:
     assert cached_bytes(messages[:1]) == 0
     assert not tool_loop(messages)
     assert tool_loop([*messages[:2], Message("tool", "42")])
+
+
+def test_the_tools_in_use_are_those_that_were_called() -> None:
+    def calling(*calls: Any) -> dict[str, Any]:
+        return {"role": "assistant", "content": None, "tool_calls": list(calls)}
+
+    clock, mail = (
+        {"id": "1", "type": "function", "function": {"name": n, "arguments": "{}"}} for n in ("clock", "mail")
+    )
+    messages = [{"role": "user", "content": "hi"}, calling(mail), calling(clock, mail), calling({"type": "custom"})]
+    asked = {"model": "m", "messages": messages, "tools": [{"function": {"name": "unused"}}]}
+    assert tools_in_use(parse(json.dumps(asked).encode()).body.messages) == ("mail", "clock")
+    odd: list[Any] = [None, 3, "mail", {"function": "mail"}, [mail, 3], [{"function": {"name": None}}]]
+    for calls in odd:
+        asked["messages"] = [{"role": "assistant", "tool_calls": calls}]
+        assert tools_in_use(parse(json.dumps(asked).encode()).body.messages) == ()

@@ -328,3 +328,15 @@ def test_text_is_kept_only_where_the_configuration_says_so(start: Any, gateway: 
     for stream in (False, True):
         kept = keeping.trace(keeping.ask(SUM, stream=stream).headers["x-turnout-trace"])
         assert (kept.prompt, kept.response) == (SUM, "the answer")
+
+
+def test_the_tools_in_use_are_part_of_what_is_routed(start: Any) -> None:
+    keeping = start(traces={"store": "prompts"})
+    call = {"id": "c", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
+    loop = [
+        {"role": "user", "content": SUM},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "noon"},
+    ]
+    kept = keeping.trace(keeping.chat({"model": "turnout/auto", "messages": loop}).headers["x-turnout-trace"])
+    assert kept.prompt == f"Tools: clock\n\n{SUM}"

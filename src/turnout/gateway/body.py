@@ -29,16 +29,29 @@ class Part(msgspec.Struct):
 
 
 class Message(msgspec.Struct):
-    """One message; content is text, parts, or null beside tool calls."""
+    """One message; content is text, parts, or null beside tool calls, which are left as they came."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[Part] | None = None
+    tool_calls: msgspec.Raw = msgspec.Raw()
 
     def text(self) -> str:
         """The text of all parts."""
         if isinstance(self.content, str):
             return self.content
         return "\n".join(part.text for part in self.content or () if part.text)
+
+
+class Function(msgspec.Struct):
+    """What a tool call names."""
+
+    name: str
+
+
+class ToolCall(msgspec.Struct):
+    """An assistant's call of a function; other kinds of tools have none."""
+
+    function: Function | None = None
 
 
 class StreamOptions(msgspec.Struct):
@@ -104,6 +117,7 @@ class Parsed:
 
 
 _decoder = msgspec.json.Decoder(Body)
+_calls = msgspec.json.Decoder(list[ToolCall] | None)
 _NOTHING: frozenset[str] = frozenset()
 
 
@@ -144,6 +158,25 @@ def routing_text(messages: list[Message]) -> str:
 def user_turns(messages: list[Message]) -> tuple[str, ...]:
     """The text of every user turn, the oldest first."""
     return tuple(message.text() for message in messages if message.role == "user")
+
+
+def tools_in_use(messages: list[Message]) -> tuple[str, ...]:
+    """Names of the functions that the conversation has called, the first called first.
+
+    >>> body = b'{"model": "m", "messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "clock"}}]}]}'
+    >>> tools_in_use(parse(body).body.messages)
+    ('clock',)
+    """
+    names: dict[str, None] = {}
+    for message in messages:
+        if not bytes(message.tool_calls):
+            continue
+        try:
+            called = _calls.decode(message.tool_calls)
+        except msgspec.ValidationError:  # the expert will say what is wrong with them
+            continue
+        names.update((call.function.name, None) for call in called or () if call.function)
+    return tuple(names)
 
 
 def cached_bytes(messages: list[Message]) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 WORDS, FRAGMENT = 12, 3  # a turn of fewer words than the first may lean on earlier ones; up to the second it must
 READ = 900  # characters of earlier turns; signals read 1,000 of either end of a text
-TOPICS = 12  # words that sum up the turns that are not read whole
+TOPICS = 12  # words that sum up the turns that are not read whole, and tools that are named
 _WORD, _LETTERS = re.compile(r"[^\W\d_]{4,}"), re.compile(r"[^\W\d_]+")
 _OPENERS = frozenset(("and", "but", "or", "so", "then", "also", "now", "ok", "okay", "yes", "no"))
 _POINTING = frozenset(
@@ -66,7 +66,7 @@ def conversation_text(turns: Sequence[str], tools: Sequence[str] = ()) -> str:
 
 
 def _with_tools(text: str, tools: Sequence[str]) -> str:
-    return f"Tools: {', '.join(tools)}\n\n{text}" if tools else text
+    return f"Tools: {', '.join(tools[-TOPICS:])}\n\n{text}" if tools else text
 
 
 def _topics(turns: Sequence[str]) -> str:
