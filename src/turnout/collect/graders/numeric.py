@@ -17,7 +17,7 @@ _NUMBER = re.compile(
     r"(?P<power>[eE][-+]?\d+)?"
     r"(?:\s*/\s*(?P<below>\d+(?:\.\d+)?)(?![\d/]))?"
 )
-_FRACTION = re.compile(r"(-?)\s*\\[dt]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}")
+_FRACTION = re.compile(r"(?:(-)\s*)?\\[dt]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}")
 
 
 class Numeric(Grader):
