@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from turnout.errors import UnknownNameError
 from turnout.prices import TYPICAL_ANSWER, CostModel, sizes
@@ -111,6 +111,7 @@ def test_select_and_append_keep_the_others_bit_equal():
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**31), st.floats(0, 1), st.integers(1, 30), st.booleans(), st.booleans())
+@example(369263, 0.96875, 28, False, True)  # a line so steep that its exponential overflows at a long prompt
 def test_costs_are_finite_and_non_negative_whatever_is_missing(seed, missing, n, with_cost, with_tokens):
     rng = np.random.default_rng(seed)
     size_N = rng.integers(0, 5000, n).astype(float)

@@ -31,6 +31,7 @@ Array = NDArray[np.float64]
 
 TYPICAL_ANSWER = 200.0  # tokens, where a log tells nothing about the length of answers
 _PRIOR_ROWS = 10.0  # an expert's own line counts as much as the pool's at this many logged answers
+_STEEPEST = 700.0  # where a line leads past this, its exponential would overflow; the longest answer bounds it anyway
 
 
 @dataclass(frozen=True)
@@ -223,6 +224,7 @@ class CostModel:
         level_E, slope_E, longest_E = self._lengths
         answer_NE: Array = slope_E * np.log1p(size_N1)
         answer_NE += level_E
+        np.minimum(answer_NE, _STEEPEST, out=answer_NE)
         np.expm1(answer_NE, out=answer_NE)
         np.maximum(answer_NE, 0.0, out=answer_NE)
         if factor_NE is not None:

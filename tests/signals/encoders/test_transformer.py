@@ -92,7 +92,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
     fresh = Transformer(read_tensors(file)[0], vocabulary())
     rows = fresh.encode([str(n) for n in range(5)])
     assert len(fresh._known) == 3
-    assert np.array_equal(fresh.encode(["0"])[0], rows[0])
+    assert fresh.encode(["0"])[0] == pytest.approx(rows[0], abs=1e-5)  # batches of other sizes round otherwise
 
 
 @pytest.mark.parametrize("damage", ["cut", "header", "no tensor"])
