@@ -38,6 +38,7 @@ def test_precedence_and_origins(tmp_path: Path) -> None:
         ("[gateway]\nport = 'x'", "`gateway.port` must be int, got 'x'"),
         ("[gateway]\nport = true", "`gateway.port` must be int, got True"),
         ("[gateway]\nport = 70000", "must be in"),
+        ("[embedded]\nanswer = 0", "`embedded.answer` must be at least 1, got 0"),
         ("[traces]\nstore = 'all'", "`traces.store` must be one of none, signals, prompts, got 'all'"),
         ("[router]\nexplore = 2", "`router.explore` must be in"),
         ("[[experts]]\nid = 'a'", "lacks base_url"),

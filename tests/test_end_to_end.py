@@ -114,7 +114,7 @@ def test_the_banner_tells_what_to_do_next(gateway: Gateway) -> None:
 def test_the_curl_line_of_the_banner_works_as_printed(gateway: Gateway) -> None:
     banner = "".join(gateway.said)
     line = banner[banner.index("curl -s") : banner.index("from openai")]
-    answer = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True, timeout=120)
+    answer = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True, timeout=300)
     assert json.loads(answer.stdout)["choices"][0]["message"]["content"]
 
 

@@ -67,12 +67,16 @@ class TracesConfig:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedConfig:
-    """The experts that run inside: names as in `turnout models list`; `slots` answers at once per model."""
+    """The experts that run inside: names as in `turnout models list`; `slots` answers at once per model.
+
+    An answer ends after `answer` tokens where its request names no cap of its own: small models may not find an end.
+    """
 
     models: tuple[str, ...] = ("smollm2-135m", "qwen2.5-coder-0.5b")
     slots: int = 4
     threads: int | None = None
     context: int = 4096
+    answer: int = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +281,9 @@ def _check(config: Config) -> None:
             near = did_you_mean(feature, FEATURES)
             raise ConfigError(f"`experts` {expert.id!r}: unknown feature {feature!r}{near} allowed: {FEATURES}")
     _check_judge(config.judge)
+    for name in ("slots", "context", "answer"):
+        if (given := getattr(config.embedded, name)) < 1:
+            raise ConfigError(f"`embedded.{name}` must be at least 1, got {given}")
     if not 0 <= config.router.explore <= 1:
         raise ConfigError(f"`router.explore` must be in [0, 1], got {config.router.explore}")
     check(config.router.signals, config.router.rules)

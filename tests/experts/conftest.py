@@ -29,7 +29,9 @@ def small_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_config(small_home: Path) -> Config:
-    return Config(home=str(small_home), embedded=EmbeddedConfig(models=(SMALLEST,), slots=2, threads=1, context=1024))
+    return Config(
+        home=str(small_home), embedded=EmbeddedConfig(models=(SMALLEST,), slots=2, threads=1, context=1024, answer=40)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -88,6 +88,15 @@ async def test_steps_asks_more_than_direct(process: LocalProcess) -> None:
 
 
 @pytest.mark.e2e
+async def test_an_answer_without_a_cap_ends(process: LocalProcess) -> None:
+    client = HttpClient(keepalive_s=0, proxies=False)
+    _, body, usage = await answer(experts(process, client)[0], "Count.", max_tokens=None, ignore_eos=True)
+    await client.aclose()
+    assert usage.completion_tokens == process.answer == 40
+    assert json.loads(body)["choices"][0]["finish_reason"] == "length"
+
+
+@pytest.mark.e2e
 async def test_streams_at_once_in_their_slots(process: LocalProcess) -> None:
     client = HttpClient(keepalive_s=0, proxies=False)
     direct = experts(process, client)[0]

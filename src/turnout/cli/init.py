@@ -67,6 +67,7 @@ TEMPLATE = """\
 # models = ["smollm2-135m", "qwen2.5-coder-0.5b"]  # [] turns the embedded experts off; see `turnout models list`
 # slots = 4                      # answers at once per model
 # context = 4096
+# answer = 1024                  # tokens after which an answer ends whose request names no cap
 
 [judge]                            # grades rows with `"grader": "judge"` for `turnout collect`, at temperature 0
 # expert = "big"                 # an expert, embedded ones too; or a server of its own:

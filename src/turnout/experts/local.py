@@ -30,7 +30,8 @@ class LocalProcess:
     """The child: its start, its addresses, and why it ended.
 
     `files` maps model names to weights, `contexts` to tokens per slot; each model answers `slots` requests at once on
-    `threads` threads. Its standard error goes to `log`. A random key keeps other users of the machine out.
+    `threads` threads, in at most `answer` tokens where a request names no cap. Its standard error goes to `log`. A
+    random key keeps other users of the machine out.
 
     Limits: one process for all models, so a crash takes them all; it is started again at the next call.
     """
@@ -42,10 +43,11 @@ class LocalProcess:
         contexts: Mapping[str, int],
         log: Path,
         slots: int = 4,
+        answer: int = 1024,
         threads: int | None = None,
     ) -> None:
         self.files, self.contexts, self.log, self.slots = dict(files), dict(contexts), log, slots
-        self.threads = threads or default_threads()
+        self.answer, self.threads = answer, threads or default_threads()
         self.key = secrets.token_urlsafe(24)
         self.addresses: dict[str, str] = {}
         self._process: subprocess.Popen[str] | None = None
@@ -127,7 +129,13 @@ class LocalProcess:
     def _order(self, process: subprocess.Popen[str]) -> None:
         assert process.stdin is not None
         models = [{"name": n, "path": str(p), "context": self.contexts[n]} for n, p in self.files.items()]
-        orders = {"models": models, "key": self.key, "slots": self.slots, "threads": self.threads}
+        orders = {
+            "models": models,
+            "key": self.key,
+            "slots": self.slots,
+            "answer": self.answer,
+            "threads": self.threads,
+        }
         try:
             process.stdin.write(json.dumps(orders) + "\n")
             process.stdin.flush()

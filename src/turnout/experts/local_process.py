@@ -73,6 +73,7 @@ def _serve(model: dict[str, Any], orders: dict[str, Any]) -> Any:
     params.port = 0
     params.n_parallel = orders["slots"]
     params.n_ctx = model["context"] * orders["slots"]
+    params.n_predict = orders["answer"]
     params.n_threads_http = orders["slots"] + 4
     params.n_gpu_layers = 0
     params.verbosity = 1  # errors

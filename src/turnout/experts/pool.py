@@ -84,6 +84,7 @@ def start_local(config: Config, ready: Ready | None = None) -> LocalProcess:
         contexts={name: min(config.embedded.context, models.get(name).context) for name in names},
         log=home / "logs" / "local.log",
         slots=config.embedded.slots,
+        answer=config.embedded.answer,
         threads=config.embedded.threads,
     )
     process.start(ready)
