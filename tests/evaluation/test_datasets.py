@@ -79,3 +79,10 @@ def test_the_variable_names_the_folder_and_the_option_wins(monkeypatch: pytest.M
     assert len(datasets.load("local_pool")) == 1
     assert len(datasets.load("local_pool", tmp_path / "two")) == 2
     assert datasets.available() == ("local_pool",)
+
+
+def test_a_log_of_ones_own_stands_for_the_local_pool(tmp_path: Path) -> None:
+    OutcomeLog.from_arrays(["a", "b", "c"], ["x"], [[1.0], [0.0], [1.0]]).write(tmp_path)
+    assert len(datasets.load("local_pool", tmp_path)) == 3
+    with pytest.raises(LogError, match="no such table"):
+        datasets.load("nine_llm", tmp_path)

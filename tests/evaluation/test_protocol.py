@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -127,6 +128,27 @@ def test_a_budget_holds_on_the_training_side_and_about_on_the_test_side(log: Out
 def test_a_budget_below_the_cheapest_takes_the_cheapest(log: OutcomeLog) -> None:
     found = crossval([Spy()], log, seeds=(0,), rules=(within(lambda train: 0.0, "for nothing", ""),))
     assert found.evaluation.rows[0].share["sums"] == 1.0
+
+
+def test_within_a_budget_one_expert_is_asked_unless_choosing_gains(log: OutcomeLog) -> None:
+    def enough(train: Table) -> float:
+        assert train.spend_NE is not None
+        return float(train.spend_NE.mean(axis=0).max())
+
+    class Lost(Spy):
+        """Estimates that have nothing to do with the truth."""
+
+        def __call__(self, log: OutcomeLog, train_I: np.ndarray, test_I: np.ndarray, seed: int) -> Estimates:
+            told = super().__call__(log, train_I, test_I, seed)
+            rng = np.random.default_rng(seed)
+            shape, asked = told.train_quality_NE.shape, told.test_quality_NE.shape
+            return replace(told, train_quality_NE=rng.random(shape), test_quality_NE=rng.random(asked))
+
+    rules = (within(enough, "at most", ""),)
+    lost = crossval([Lost()], log, seeds=(0,), rules=rules).evaluation
+    assert lost.row("spy at most").accuracy.mean == lost.row("best single").accuracy.mean
+    told = crossval([Spy(0.3)], log, seeds=(0,), rules=rules).evaluation
+    assert told.row("spy at most").accuracy.mean > told.row("best single").accuracy.mean
 
 
 def test_a_budget_without_costs_is_refused(make_log: Make) -> None:

@@ -131,6 +131,12 @@ def _gsm8k(data: Path) -> OutcomeLog:
     return _routellm(data, lambda task: task.startswith("gsm8k"))
 
 
+def _local_pool(data: Path) -> OutcomeLog:
+    """The table of that name, or a log of one's own that `data` is itself."""
+    own = (data / "outcomes.parquet").is_file()
+    return _read(data if own else data / "local_pool")
+
+
 def greenserv_rewards(data: Path | str | None = None) -> OutcomeLog:
     """Every distinct reward of GreenServ's log, whichever algorithm drew it: without propensities, to learn from."""
     return _greenserv(folder(data), everything=True)
@@ -200,11 +206,11 @@ DATASETS: tuple[Dataset, ...] = (
     ),
     Dataset(
         "local_pool",
-        "three small local models asked in two ways, partial matrix",
+        "small local models, each asked in two ways, partial matrix",
         "a log made by `turnout collect`, or the table of the same name",
         "MIT and Apache-2.0 questions",
         "nominal, proportional to parameters and tokens",
-        _plain("local_pool"),
+        _local_pool,
     ),
     Dataset(
         "seven_llm",

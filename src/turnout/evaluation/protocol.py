@@ -70,30 +70,52 @@ def as_fitted() -> Rule:
 def within(budget: Callable[[Table], float], suffix: str, note: str) -> Rule:
     """Best quality where the training side's cross-fitted choices spend at most `budget(train)` dollars a request.
 
-    The spend's standard error is added before it is held against the budget, so that a small log is more careful.
+    The spend's standard error is added before it is held against the budget, so that a small log is more careful. The
+    best expert that alone keeps within the budget is asked instead unless the choices gain over it, on the training
+    side, by more than a standard error: of two that are about as good the simpler one (Breiman et al., 1984).
     """
 
-    def choose(estimates: Estimates, train: Table, test: Table) -> Index:  # noqa: ARG001 - a rule sees both sides
+    def choose(estimates: Estimates, train: Table, test: Table) -> Index:
         if estimates.train_cost_NE is None or estimates.test_cost_NE is None or train.spend_NE is None:
             raise LogError("a budget needs costs, and this log has none")
-        quality_NE, cost_NE, spend_NE = estimates.train_quality_NE, estimates.train_cost_NE, train.spend_NE
-
-        def careful(lambdas: Floats) -> Floats:
-            spend_NP = np.take_along_axis(spend_NE, metrics.sweep(quality_NE, cost_NE, lambdas), axis=1)
-            return np.asarray(spend_NP.mean(axis=0) + spend_NP.std(axis=0) / np.sqrt(len(train)))
-
-        lambdas, limit = metrics.lambda_grid(quality_NE, cost_NE, 200), budget(train)
-        affordable = np.flatnonzero(careful(lambdas) <= limit)
-        if not len(affordable):
-            return np.asarray(estimates.test_cost_NE.argmin(axis=1))
-        p = int(affordable[0])
-        low, high = (float(lambdas[p - 1]), float(lambdas[p])) if p else (0.0, float(lambdas[0]))
-        for _ in range(20):  # the grid is coarse; what is affordable should be spent
-            middle = 0.5 * (low + high)
-            low, high = (low, middle) if careful(np.array([middle]))[0] <= limit else (middle, high)
-        return metrics.sweep(estimates.test_quality_NE, estimates.test_cost_NE, np.array([high]))[:, 0]
+        quality_NE, cost_NE, limit = estimates.train_quality_NE, estimates.train_cost_NE, budget(train)
+        lam = _least_affordable(quality_NE, cost_NE, train.spend_NE, limit)
+        alone_E = np.where(train.spend_NE.mean(axis=0) <= limit, train.value_NE.mean(axis=0), -np.inf)
+        single = int(alone_E.argmax())
+        if np.isfinite(alone_E[single]):
+            chosen_N = _best_at(lam, quality_NE, cost_NE)
+            gain_N = train.value_NE[np.arange(len(train)), chosen_N] - train.value_NE[:, single]
+            if gain_N.mean() <= gain_N.std() / np.sqrt(len(train)):
+                return np.full(len(test), single)
+        return _best_at(lam, estimates.test_quality_NE, estimates.test_cost_NE)
 
     return Rule(suffix, note, choose)
+
+
+def _least_affordable(quality_NE: Floats, cost_NE: Floats, spend_NE: Floats, limit: float) -> float:
+    """The least λ at which the choices spend `limit` with a standard error to spare; inf where none does."""
+
+    def careful(lambdas: Floats) -> Floats:
+        spend_NP = np.take_along_axis(spend_NE, metrics.sweep(quality_NE, cost_NE, lambdas), axis=1)
+        return np.asarray(spend_NP.mean(axis=0) + spend_NP.std(axis=0) / np.sqrt(len(spend_NE)))
+
+    lambdas = metrics.lambda_grid(quality_NE, cost_NE, 200)
+    affordable = np.flatnonzero(careful(lambdas) <= limit)
+    if not len(affordable):
+        return float("inf")
+    p = int(affordable[0])
+    low, high = (float(lambdas[p - 1]), float(lambdas[p])) if p else (0.0, float(lambdas[0]))
+    for _ in range(20):  # the grid is coarse; what is affordable should be spent
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if careful(np.array([middle]))[0] <= limit else (middle, high)
+    return high
+
+
+def _best_at(lam: float, quality_NE: Floats, cost_NE: Floats) -> Index:
+    """The choice at one multiplier; at inf cost alone counts."""
+    if np.isinf(lam):
+        return np.asarray(cost_NE.argmin(axis=1))
+    return metrics.sweep(quality_NE, cost_NE, np.array([lam]))[:, 0]
 
 
 def cheapest_as_good(rival: Callable[[Table], Floats], suffix: str, note: str, careful: float = 0.0) -> Rule:
