@@ -158,3 +158,5 @@ def test_the_tools_in_use_are_those_that_were_called() -> None:
     for calls in odd:
         asked["messages"] = [{"role": "assistant", "tool_calls": calls}]
         assert tools_in_use(parse(json.dumps(asked).encode()).body.messages) == ()
+    garbled = json.dumps({"model": "m", "messages": [calling(clock)]}).encode().replace(b"clock", b"\xff")
+    assert tools_in_use(parse(garbled).body.messages) == ()

@@ -173,7 +173,7 @@ def tools_in_use(messages: list[Message]) -> tuple[str, ...]:
             continue
         try:
             called = _calls.decode(message.tool_calls)
-        except msgspec.ValidationError:  # the expert will say what is wrong with them
+        except msgspec.DecodeError:  # the expert will say what is wrong with them
             continue
         names.update((call.function.name, None) for call in called or () if call.function)
     return tuple(names)
