@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from turnout.cli import build
+from turnout.cli.route import _request
 from turnout.errors import LogError
 from turnout.outcomes import OutcomeLog
 from turnout.routers import Router
@@ -152,6 +153,16 @@ def test_route_streams_decisions(fitted: Path) -> None:
     assert third["refusals"] == {"sums": "denied"}
     full = json.loads(call("route", fitted, "--full", stdin='{"prompt": "hi"}').stdout)
     assert set(full["experts"]) == {"sums", "words"}
+
+
+def test_route_reads_a_conversation_as_the_gateway_does() -> None:
+    messages = [
+        {"role": "user", "content": "How do I sort a list in Python?"},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "docs"}}]},
+        {"role": "user", "content": "And in Rust?"},
+    ]
+    _, request = _request(json.dumps({"messages": messages}).encode())
+    assert request.text == "Tools: docs\n\nHow do I sort a list in Python?\n\nAnd in Rust?"
 
 
 @pytest.mark.parametrize(

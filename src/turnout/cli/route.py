@@ -152,16 +152,17 @@ def _object(line: bytes) -> dict[str, Any]:
 def _conversation(row: dict[str, Any]) -> Request:
     import msgspec
 
-    from turnout.gateway.body import parse, user_turns
+    from turnout.gateway.body import conversation, parse, user_turns
     from turnout.types import Request
 
     parsed = parse(msgspec.json.encode({"model": "turnout/auto", **row}))
+    turns = user_turns(parsed.body.messages)
     return Request(
-        parsed.text,
+        conversation(parsed, turns),
         bytes=parsed.size,
         needs=parsed.needs,
         max_tokens=parsed.max_tokens,
-        turns=user_turns(parsed.body.messages),
+        turns=turns,
     )
 
 

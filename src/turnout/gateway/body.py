@@ -1,12 +1,13 @@
 """What the gateway reads of a chat-completions body: typed, validated, and never written back.
 
-The routing text is the text of the last user turn. The system prompt is left out: it is mostly the same for all of an
-application's requests, so it would pull every prompt towards one point of the signals' space, and the outcome logs
-that routers are fitted on hold the question alone.
+The routing text is the text of the last user turn, with those before it where it leans on them. The system prompt is
+left out: it is mostly the same for all of an application's requests, so it would pull every prompt towards one point of
+the signals' space, and the outcome logs that routers are fitted on hold the question alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,7 @@ import msgspec
 
 from turnout.errors import RequestError
 from turnout.experts.sse import MOST_TOKENS
+from turnout.routers.conversation import conversation_text
 
 IMAGE_BYTES = 4096  # about a thousand tokens, what vision models charge for one picture
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -177,6 +179,11 @@ def tools_in_use(messages: list[Message]) -> tuple[str, ...]:
             continue
         names.update((call.function.name, None) for call in called or () if call.function)
     return tuple(names)
+
+
+def conversation(parsed: Parsed, turns: Sequence[str]) -> str:
+    """The text to route, of which `parsed.text` is the last turn: what the user's turns come to, and tools in use."""
+    return conversation_text(turns or (parsed.text,), tools_in_use(parsed.body.messages))
 
 
 def cached_bytes(messages: list[Message]) -> int:

@@ -21,12 +21,11 @@ from turnout.executor import run
 from turnout.experts.patch import patch
 from turnout.experts.sse import UsageFilter
 from turnout.gateway import replies
-from turnout.gateway.body import Parsed, cached_bytes, parse, tool_loop, tools_in_use, user_turns
+from turnout.gateway.body import Parsed, cached_bytes, conversation, parse, tool_loop, user_turns
 from turnout.gateway.metrics import Metrics
 from turnout.gateway.replies import Header, Receive, Responder
 from turnout.gateway.sessions import WARM_S, Keys, Sessions, Thread, keys_of
 from turnout.gateway.text import answer_text
-from turnout.routers.conversation import conversation_text
 from turnout.types import BYTES_PER_TOKEN, Arm, Call, Decision, Expert, Plan, Reply, Request, Trace
 
 AUTO = "turnout/auto"
@@ -188,10 +187,10 @@ class Chat:
         keys = exchange.keys = keys_of(body.messages, name or None, body.user)
         thread = self._sessions.find(keys)
         exchange.session = exchange.trace.session = thread.session if thread else name or exchange.trace.id
-        turns, tools = user_turns(body.messages), tools_in_use(body.messages)
+        turns = user_turns(body.messages)
         warm = thread is not None and self._clock() - thread.at <= WARM_S
         return Request(
-            conversation_text(turns or (parsed.text,), tools) if len(turns) > 1 or tools else parsed.text,
+            conversation(parsed, turns),
             bytes=parsed.size,
             needs=parsed.needs,
             max_tokens=parsed.max_tokens,
