@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from turnout import registry
 from turnout.errors import ConfigError, LogError, ParameterError, UnknownNameError
 from turnout.estimators.base import Estimator
-from turnout.evaluation import search
+from turnout.evaluation import search, tuning
 from turnout.evaluation.candidates import Candidate, candidates
 from turnout.evaluation.goals import Goal, Held
 from turnout.evaluation.protocol import folds
@@ -19,7 +20,8 @@ from turnout.evaluation.tables import Table
 from turnout.evaluation.tuning import Tuned, tune
 from turnout.features import FeatureMap, Floats
 from turnout.outcomes import OutcomeLog
-from turnout.routers.costs import fit_costs
+from turnout.prices import CostModel
+from turnout.routers.costs import fit_costs, held_out_costs
 from turnout.routers.evidence import gather
 
 FAST = ("constant", "length", "ridge", "knn")
@@ -129,6 +131,18 @@ def test_known_predictions_make_the_router_that_fit_would_make(log: OutcomeLog) 
     plain = Router.fit(log, estimator=registry.create("estimator", "ridge"), folds=3)
     assert found.router.guard == plain.guard
     assert found.router.predict(log)[0] == pytest.approx(plain.predict(log)[0])
+
+
+def test_costs_are_told_once_for_each_set_of_signals(log: OutcomeLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[CostModel] = []
+
+    def counted(model: CostModel, *rest: Any) -> Floats:
+        told.append(model)
+        return held_out_costs(model, *rest)
+
+    monkeypatch.setattr(tuning, "held_out_costs", counted)
+    tune(log, methods=FAST, outer=0)
+    assert len({id(model) for model in told}) == len(told)
 
 
 def test_a_search_where_nothing_helps_abstains(make_log: Callable[..., OutcomeLog]) -> None:

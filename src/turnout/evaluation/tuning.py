@@ -244,19 +244,26 @@ def _final(
 
 
 class _Costs:
-    """Held-out US dollars per request, (N, E), as a router that reads the named signals tells them."""
+    """Held-out US dollars per request, (N, E), as a router that reads the named signals tells them.
+
+    Learned once for each set of signals, which methods share.
+    """
 
     def __init__(self, log: OutcomeLog, evidence: Evidence, prices: Mapping[str, Price]) -> None:
         self._log, self._evidence, self._prices = log, evidence, prices
         groups = len(np.unique(evidence.groups_N))
         self._fold_N = group_folds(evidence.groups_N, min(FOLDS, groups), seed=0)
         self._models: dict[frozenset[str], CostModel] = {}
+        self._told: dict[frozenset[str], NDArray[np.float64]] = {}
 
     def __call__(self, signals: Sequence[str]) -> NDArray[np.float64]:
-        return held_out_costs(self.model(signals), self._evidence, self._fold_N)
+        read = frozenset(signals)
+        if read not in self._told:
+            self._told[read] = held_out_costs(self.model(signals), self._evidence, self._fold_N)
+        return self._told[read]
 
     def model(self, signals: Sequence[str]) -> CostModel:
-        """Made once for each set of signals."""
+        """Of all queries."""
         read = frozenset(signals)
         if read not in self._models:
             features = {name: values for name, values in self._evidence.features.items() if name in read}
