@@ -51,6 +51,13 @@ def test_tune_shows_a_leaderboard_and_a_report(log: Path, tmp_path: Path) -> Non
     assert (tmp_path / "page.html").is_file()
 
 
+def test_methods_that_drop_out_for_one_reason_share_a_line(log: Path, tmp_path: Path) -> None:
+    words = ["tune", str(log), "--out", str(tmp_path / "r"), "--methods", "constant,ridge,length", "--limit", "0"]
+    done = RUN.invoke(build(), [*words, "--folds", "0"])
+    assert done.exit_code == 0, done.output
+    assert "not tried, or dropped: length, ridge: out of time" in done.stdout
+
+
 def test_wrong_floors_are_refused(log: Path) -> None:
     done = RUN.invoke(build(), ["tune", str(log), "--floor", "high"])
     assert done.exit_code != 0

@@ -33,7 +33,7 @@ def command(
     seeds: Annotated[str, typer.Option(help="Repetitions of the outer folds: a count, or numbers with commas.")] = "1",
     folds: Annotated[int, typer.Option(help="Outer folds that value the search; 0 leaves that out.")] = 5,
     limit: Annotated[
-        float | None, typer.Option(help="Seconds for everything; slow methods drop out, figures then vary.")
+        float | None, typer.Option(min=0.0, help="Seconds for everything; slow methods drop out, figures then vary.")
     ] = None,
     arms: Annotated[
         Path | None, typer.Option("--arms", "--config", help="A turnout.toml: prices and limits of the experts.")
@@ -133,8 +133,9 @@ def _show(console: Console, found: Tuning, out: Path) -> None:
     columns = ["method", "quality", "gain over best single", "US$ / 1,000", "fitted on", "judged on", "s per fit"]
     title = f"leaderboard of the inner folds, which chose the first: {found.goal.words}"
     show_table(console, table(columns, [_cells(row) for row in found.standings], title=title))
-    for name, why in found.refused.items():
-        console.print(f"[dim]not tried, or dropped: {name}: {escape(why)}[/dim]")
+    for why in dict.fromkeys(found.refused.values()):
+        names = ", ".join(name for name, reason in found.refused.items() if reason == why)
+        console.print(f"[dim]not tried, or dropped: {names}: {escape(why)}[/dim]")
     console.print(f"[bold]{escape(found.router.guard.words())}[/bold]", highlight=False)
     console.print(f"{found.seconds:.0f} s; router: {escape(str(out))}")
 
