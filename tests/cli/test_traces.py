@@ -95,6 +95,7 @@ def test_show_as_json_and_last(filled: Path) -> None:
 
 def test_export(filled: Path, tmp_path: Path) -> None:
     assert json.loads(run("export", "log", "--json"))["outcomes"] == 1
+    assert "to [x]log" in run("export", "[x]log")
     assert OutcomeLog.read(tmp_path / "log").query_ids == ["tr_0"]
 
 

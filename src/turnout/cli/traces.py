@@ -77,7 +77,8 @@ def export(
     result = {"log": str(out), "traces": total, "outcomes": len(log), "experts": list(log.experts)}
     left = total - len(log)
     text = f"wrote {len(log):,} outcomes of {len(log.experts)} experts to {out}"
-    emit(result, as_json, lambda console: console.print(text + (f"; {left:,} traces have none yet" if left else "")))
+    text += f"; {left:,} traces have none yet" if left else ""
+    emit(result, as_json, lambda console: console.print(text, markup=False))
 
 
 @app.command()
