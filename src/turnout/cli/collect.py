@@ -41,7 +41,7 @@ def command(
     ] = None,
     judge: Annotated[
         str | None,
-        typer.Option(help="The expert that grades rows with the grader `judge`; default the configuration's [judge]."),
+        typer.Option(help="The expert that grades rows with the grader `judge`; default `judge.expert` as configured."),
     ] = None,
     judge_all: Annotated[
         bool, typer.Option("--judge-all", help="Judge every answer, in a column `judge_score` beside the score.")
