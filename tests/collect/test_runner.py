@@ -103,6 +103,11 @@ async def test_the_cap_holds_under_concurrency(tmp_path: Path, cap: float, concu
     assert progress.capped == (len(dear.calls) < 30)
 
 
+async def test_a_cap_below_the_first_call_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match="the cap of US\\$ 1e-06 has no room"):
+        await run(tmp_path, [ScriptedExpert(DEAR)], max_usd=1e-6)
+
+
 async def test_the_cap_counts_earlier_runs_and_goes_on_when_raised(tmp_path: Path) -> None:
     first = await run(tmp_path, [ScriptedExpert(DEAR)], 30, max_usd=0.005)
     same = await run(tmp_path, [ScriptedExpert(DEAR)], 30, max_usd=0.005)
@@ -204,9 +209,11 @@ async def test_what_a_grader_raises_comes_by_itself_and_costs_no_answer(tmp_path
 
     with pytest.raises(LogError, match="must return a number"):
         await collect([Question("t", "?", "x", "odd", odd)], [ScriptedExpert(CHEAP)], tmp_path, settings=SETTINGS)
+    await run(tmp_path, [ScriptedExpert(CHEAP)], 1)
+    assert len(OutcomeLog.read(tmp_path)) == 1  # an answer without a score is not one that scores 0
     mended, again = Question("t", "?", "x", "odd", lambda response: 0.5), ScriptedExpert(CHEAP)
     await collect([mended], [again], tmp_path, settings=SETTINGS)
-    assert (again.calls, OutcomeLog.read(tmp_path).matrix().tolist()) == ([], [[0.5]])
+    assert (again.calls, OutcomeLog.read(tmp_path).matrix()[:1].tolist()) == ([], [[0.5]])
 
 
 COLLECT_UNTIL_KILLED = """

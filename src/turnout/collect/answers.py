@@ -26,7 +26,7 @@ IN_FLIGHT = "in flight"  # a call that began; what came of it follows
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One expert's answer to one question, or its failure (`error`). Cost in US dollars, latency in seconds.
 
-    `guessed` marks token counts that the expert did not report.
+    `guessed` marks token counts that the expert did not report; a `score` of None an answer that its grader failed on.
     """
 
     query_id: str
@@ -38,7 +38,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     guessed: bool = False
     cost: float = 0.0
     latency: float = 0.0
-    score: float = 0.0
+    score: float | None = 0.0
     logprobs: dict[str, float] | None = None
     error: str | None = None
 

@@ -66,10 +66,12 @@ async def collect(
             if judging is not None:
                 await judge(session, judging, questions, concurrency)
         except asyncio.CancelledError:  # Ctrl-C: what there is makes a log all the same
-            if graded(folder, judging):
+            if graded(folder, questions, judging):
                 write_log(folder, questions, judging)
             raise
         progress.spent = session.budget.spent  # with the tries that the cap ended
+        if progress.capped and not folder.answers and not folder.failures:
+            raise LogError(f"{out}: no answer yet; the cap of US$ {max_usd:g} has no room for the most one may cost")
         write_log(folder, questions, judging)
     return progress
 
@@ -112,11 +114,12 @@ class _Run:
             self.budget,
             bound,
         )
+        score = None if answer.error is None and question.score else answer.score
         try:
-            if answer.error is None and question.score:
-                answer = msgspec.structs.replace(answer, score=question.score(answer.response))
-        finally:
-            self.folder.add(answer)  # it is paid for, even where a user's grader fails on it
+            if score is None and question.score:
+                score = question.score(answer.response)
+        finally:  # it is paid for, even where a user's grader fails on it
+            self.folder.add(msgspec.structs.replace(answer, score=score))
         return answer, again
 
     def _count(self, answer: Answer) -> None:
@@ -134,11 +137,16 @@ class _Run:
         self.session.watch(progress)
 
 
-def graded(folder: Folder, judging: Judging | None) -> list[Answer]:
-    """The answers that have a score: those that no model judges, and those that the present judge has judged."""
+def graded(folder: Folder, questions: Sequence[Question], judging: Judging | None) -> list[Answer]:
+    """The answers that have a score: those that no model judges, and those that the present judge has judged.
+
+    An answer that its grader failed on has one where its question is among the given ones, to be graded anew.
+    """
+    known = {question.id for question in questions}
     judged = {key[:2] for key in folder.judgements if judging is not None and key[2] == judging.key}
     waits = {name for name, row in folder.questions.items() if row["grader"] == NAME}
-    answers = sorted(folder.answers.values(), key=lambda a: (a.query_id, a.expert))
+    scored = (a for a in folder.answers.values() if a.score is not None or a.query_id in known)
+    answers = sorted(scored, key=lambda a: (a.query_id, a.expert))
     return [a for a in answers if a.query_id not in waits or (a.query_id, a.expert) in judged]
 
 
@@ -148,7 +156,7 @@ def write_log(folder: Folder, questions: Sequence[Question] = (), judging: Judgi
 
     from turnout.outcomes import OutcomeLog
 
-    answers = graded(folder, judging)
+    answers = graded(folder, questions, judging)
     if not answers:
         raise LogError(f"{folder.path}: {_nothing(folder)}")
     known = {question.id: question for question in questions}
