@@ -82,6 +82,14 @@ def test_a_layers_own_statistics_go_on(tiny: Callable[..., Any], ids: torch.Tens
     assert outer.tokens == inner.tokens == 18
 
 
+def test_a_layers_own_statistics_may_be_the_watchers(tiny: Callable[..., Any], ids: torch.Tensor) -> None:
+    model, own = tiny("mixtral"), RoutingStats()
+    replace_moe(model, lambda layer, _: RoutedLayer(layer.gate, layer.selector, layer.experts, statistics=own))
+    with watch(model, own):
+        model(ids)
+    assert own.tokens == own.trace(0).tokens == 18  # once
+
+
 def test_nothing_stays_behind(tiny: Callable[..., Any]) -> None:
     model = tiny("mixtral")
     replace_moe(model)

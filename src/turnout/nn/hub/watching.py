@@ -73,7 +73,7 @@ def _numbers(blocks: Mapping[str, nn.Module]) -> list[int]:
 class _Unpadded(RoutingStats):
     """Counts for the watcher what a routed layer chose for tokens that are no padding; it computes padding too.
 
-    The layer's own statistics, under its own number, go on as before.
+    The layer's own statistics, under its own number, go on as before; the watcher's own count a pass once.
     """
 
     def __init__(self, watched: _Watched, own: RoutingStats | None, layer: int) -> None:
@@ -82,7 +82,7 @@ class _Unpadded(RoutingStats):
 
     def update(self, plan: Plan, context: RoutingContext, length: int | None = None) -> None:
         """Count one pass."""
-        if self._own is not None:
+        if self._own is not None and self._own is not self._watched.stats:
             self._own.update(plan, replace(context, layer=self._layer), length)
         mask_T = self._watched.context.mask_T
         if mask_T is not None and context.mask_T is None and len(mask_T) == plan.tokens:
