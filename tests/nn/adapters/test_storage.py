@@ -63,6 +63,17 @@ def test_adapters_of_a_function_need_it_again(tmp_path: Path) -> None:
     assert adapted(other).keys() == {"0"}
 
 
+def test_a_pool_whose_options_hold_a_function_is_needed_again(tmp_path: Path) -> None:
+    pool = Pool(2, balancers=("entropy_loss",), options={"entropy_loss": {"schedule": lambda step: 0.5}})
+    model, other = model_of(), model_of()
+    attach(model, "0", pool)
+    save(model, tmp_path)
+    with pytest.raises(StateError, match="hold more than plain values; give the same one"):
+        load(other, tmp_path)
+    load(other, tmp_path, pool)
+    assert adapted(other).keys() == {"0"}
+
+
 def test_another_model_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     save(trained(), tmp_path)
     other = model_of(5)

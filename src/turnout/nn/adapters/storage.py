@@ -33,7 +33,7 @@ def save(model: nn.Module, folder: Path | str) -> Path:
     session = next(iter(layers.values())).session
     recipe = {
         "format": FORMAT,
-        "pool": None if session.pool is None else session.pool.to_dict(),
+        "pool": _plain(session.pool),
         "layers": {name: [layer.in_features, layer.out_features] for name, layer in layers.items()},
     }
     save_file(tensors, folder / TENSORS, metadata={"format": "pt"})
@@ -44,7 +44,8 @@ def save(model: nn.Module, folder: Path | str) -> Path:
 def load(model: nn.Module, folder: Path | str, pool: Factory | None = None) -> None:
     """Attach what a folder holds, or fill the adapters that the model has.
 
-    `pool` is needed where the saved adapters came from a function of the caller's own. Raises StateError for a folder
+    `pool` is needed where the saved adapters came from a function of the caller's own, or from a pool with options that
+    hold one. Raises StateError for a folder
     that is damaged, newer, or of a model with other layers; the model is then as it was.
     """
     recipe, tensors = _read(Path(folder))
@@ -53,7 +54,8 @@ def load(model: nn.Module, folder: Path | str, pool: Factory | None = None) -> N
         _check_layers(recipe, {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)})
         make = pool or _pool(recipe)
         if make is None:
-            raise StateError("the saved adapters came from a function; give the same one to `load`")
+            said = "the saved adapters came from a function, or from a pool whose options hold more than plain values"
+            raise StateError(f"{said}; give the same one to `load`")
         # by module: a layer that has two names is saved under one
         saved = [model.get_submodule(name) for name in recipe["layers"]]
         attach(model, lambda _, module: any(module is each for each in saved), make)
@@ -107,8 +109,16 @@ def _is_size(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(isinstance(width, int) for width in value)
 
 
+def _plain(pool: Pool | None) -> dict[str, Any] | None:
+    """The pool as JSON holds it; None for a function of the caller's own, or for options that hold one."""
+    try:
+        return None if pool is None else dict(json.loads(json.dumps(pool.to_dict())))
+    except TypeError:
+        return None
+
+
 def _pool(recipe: dict[str, Any]) -> Pool | None:
-    """The recipe of a pool; None where a function of the caller's own made it."""
+    """The pool of a recipe; None where it could not be written."""
     found = recipe.get("pool")
     try:
         return None if found is None else Pool.from_dict(found)
