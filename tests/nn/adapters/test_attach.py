@@ -355,12 +355,22 @@ def test_a_layer_that_is_never_called_is_refused() -> None:
     model = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
     with pytest.raises(ParameterError, match=r"'self_attn\.out_proj' cannot be adapted"):
         attach(model, "linear|out_proj")
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_transformer_layer_is_adapted_in_evaluation_too() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+    model = nn.Sequential(nn.TransformerEncoder(layer, 2))  # whose fast path multiplies by weights without a call
     attach(model, r"linear\d", Pool(experts=2))
     shake(model)
     x = torch.randn(2, 3, 8)
-    with torch.no_grad():  # torch's fast path reads weights too
-        fast = model(x)
-    torch.testing.assert_close(fast, model(x))
+    trained = model.train()(x)
+    torch.testing.assert_close(model.eval()(x), trained)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), trained)
+    padding = torch.tensor([[False] * 3, [False, False, True]])
+    with pytest.raises(RoutingError, match="enable_nested_tensor=False"), torch.no_grad():
+        model[0](x, src_key_padding_mask=padding)
 
 
 def test_padding_is_told_by_place_too() -> None:

@@ -114,6 +114,8 @@ class AdaptedLinear(OutputOnly):
         self.base_layer, self.elsewhere = base_layer, elsewhere
         self.session = session or Session()
         self.in_features, self.out_features = base_layer.in_features, base_layer.out_features
+        # beside any hook nn.TransformerEncoderLayer leaves its fast path, which would use `weight` and never call us
+        self.register_forward_pre_hook(_refuse_nested)
 
     @property
     def weight(self) -> Tensor:
@@ -242,6 +244,14 @@ def routing(
 
 def _tensor(value: int | Tensor | None) -> Tensor | None:
     return torch.tensor([value]) if isinstance(value, int) else value
+
+
+def _refuse_nested(_: nn.Module, args: tuple[Any, ...]) -> None:
+    """Before an adapted layer runs: nn.TransformerEncoder takes padding out in evaluation, and rows with it."""
+    if args and args[0].is_nested:
+        raise RoutingError(
+            "adapters read padded rows, not nested ones: make nn.TransformerEncoder with enable_nested_tensor=False"
+        )
 
 
 def _spread(name: str, value: Tensor | None, tokens: int, device: torch.device) -> Tensor | None:
