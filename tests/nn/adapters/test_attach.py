@@ -164,6 +164,9 @@ def test_added_logits_and_silence_move_the_choice() -> None:
     ("said", "match"),
     [
         ({"expert": torch.zeros(5, dtype=torch.int64)}, "one per sequence"),
+        ({"expert": 4}, "`expert` must be 0 to 3, got 4"),
+        ({"expert": -1}, "`expert` must be 0 to 3, got -1"),
+        ({"expert": torch.tensor(0.5)}, "whole numbers"),
         ({"weights": torch.ones(3)}, r"\[4\]"),
         ({"colour": 1}, "routing knows"),
         ({"expert": 0, "opened": True}, "VectorGate"),
@@ -173,6 +176,17 @@ def test_what_does_not_fit_is_refused(said: dict[str, object], match: str) -> No
     model, _ = small()
     with pytest.raises(RoutingError, match=match), routing(model, **said):
         model(TEXT)
+
+
+def test_an_expert_is_said_by_a_list_or_any_integers_and_of_no_token() -> None:
+    model, layers = small()
+    for said in ([3, 1], torch.tensor([3, 1], dtype=torch.int32)):
+        with routing(model, expert=said):
+            model(TEXT)
+        assert layers["block.up"].last.plan.idx_TK[:, 0].tolist() == [3] * 6 + [1] * 6
+    assert model(TEXT[:, :0]).shape == (2, 0, 7)
+    with routing(model, expert=2):
+        assert model(TEXT[:0]).shape == (0, 6, 7)
 
 
 def test_routing_needs_adapters() -> None:

@@ -5,7 +5,7 @@ Shape letters: B sequences of a batch, S positions, T = B·S tokens, E experts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -65,7 +65,7 @@ class Session:
     def before(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A forward pre-hook: tokens, sequences and padding from the model's inputs; takes `task_ids` away."""
         ids, mask = ids_and_mask(model, args, kwargs)
-        found = Pass(task=kwargs.get("task_ids"))
+        found = Pass(task=_tensor(kwargs.get("task_ids")))
         if ids is not None:
             sequence = torch.arange(ids.shape[0], device=ids.device)
             padding = None if mask is None else mask[:, -ids.shape[1] :].bool().reshape(-1)
@@ -177,7 +177,7 @@ class AdaptedLinear(OutputOnly):
 
     def _hand(self, passing: Pass, x: Tensor, tokens: int) -> Override | None:
         if passing.expert is not None:
-            return Override(plan=self._one(passing, x.reshape(tokens, -1)))
+            return Override(plan=self._one(passing, x.reshape(-1, x.shape[-1])))
         if passing.weights is not None:
             experts = self.layer.experts.experts
             weights_TE = _rows("weights", passing.weights, tokens, experts, x.device)
@@ -192,6 +192,8 @@ class AdaptedLinear(OutputOnly):
         tokens, experts = x_TD.shape[0], self.layer.experts.experts
         expert_T = _spread("expert", passing.expert, tokens, x_TD.device)
         assert expert_T is not None
+        _refuse_outside(expert_T, experts)
+        expert_T = expert_T.long()
         weights_T = torch.ones(tokens, device=x_TD.device)
         if passing.opened:
             opening = getattr(self.layer.gate, "opening", None)
@@ -206,8 +208,8 @@ class AdaptedLinear(OutputOnly):
 def routing(
     model: nn.Module,
     *,
-    task: int | Tensor | None = None,
-    expert: int | Tensor | None = None,
+    task: int | Sequence[int] | Tensor | None = None,
+    expert: int | Sequence[int] | Tensor | None = None,
     weights: Tensor | None = None,
     add: Tensor | None = None,
     **more: Any,
@@ -242,8 +244,8 @@ def routing(
             session.said = kept[key]
 
 
-def _tensor(value: int | Tensor | None) -> Tensor | None:
-    return torch.tensor([value]) if isinstance(value, int) else value
+def _tensor(value: int | Sequence[int] | Tensor | None) -> Tensor | None:
+    return None if value is None else torch.as_tensor(value)
 
 
 def _refuse_nested(_: nn.Module, args: tuple[Any, ...]) -> None:
@@ -254,11 +256,21 @@ def _refuse_nested(_: nn.Module, args: tuple[Any, ...]) -> None:
         )
 
 
+def _refuse_outside(expert_T: Tensor, experts: int) -> None:
+    if expert_T.is_floating_point():
+        raise RoutingError(f"`expert` must hold whole numbers, got {expert_T.dtype}")
+    outside_T = (expert_T < 0) | (expert_T >= experts)
+    if bool(outside_T.any()):
+        raise RoutingError(f"`expert` must be 0 to {experts - 1}, got {int(expert_T[outside_T][0])}")
+
+
 def _spread(name: str, value: Tensor | None, tokens: int, device: torch.device) -> Tensor | None:
     """One value per token, of one value for all, one per sequence or one per token."""
     if value is None:
         return None
     flat = value.reshape(-1)
+    if flat.numel() == tokens:
+        return flat.to(device)
     if not flat.numel() or tokens % flat.numel():
         raise RoutingError(
             f"`{name}` must be one value, one per sequence or one per token; {flat.numel()} for {tokens}"
