@@ -50,7 +50,7 @@ def _measure(system: System, run: Run) -> Figures:
             "top-2, no balancer": reference(bed, "top-2, no balancer", _across),
         },
         against="top-2 + switch",
-        says="mutual information of a token's heaviest experts in the two layers, in nats",
+        says="mutual information of a token's heaviest experts in the two layers, in bits",
     )
 
 
