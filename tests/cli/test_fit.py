@@ -52,6 +52,17 @@ def fitted(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_log_without_costs_has_no_cheapest_expert(log: Path, tmp_path: Path) -> None:
+    read = OutcomeLog.read(log)
+    OutcomeLog.from_arrays(read.texts, read.experts, read.matrix()).write(tmp_path / "log.jsonl")
+    shown = call("fit", tmp_path / "log.jsonl", "-o", tmp_path / "r", "--estimator", "ridge").stdout
+    assert "cheapest" not in shown
+    assert next(line for line in shown.splitlines() if "best single" in line).split()[-1] == "—"
+    words = ["--methods", "constant,ridge", "--folds", "0", "-o", tmp_path / "r"]
+    board = call("tune", tmp_path / "log.jsonl", *words).stdout
+    assert next(line for line in board.splitlines() if line.startswith(" constant")).split()[-4] == "—"
+
+
 def test_fit_prints_the_table_and_the_verdict(log: Path, tmp_path: Path) -> None:
     shown = call("fit", log, "-o", tmp_path / "r", "--estimator", "ridge").stdout
     for word in (

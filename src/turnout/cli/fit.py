@@ -195,12 +195,13 @@ def _show(console: Console, result: dict[str, Any]) -> None:
         console.print(f"left out, having no score: {escape(', '.join(log['without_score']))}")
     console.print(f"policy {escape(result['policy'])}" + (f", λ = {result['lambda']:.6g}" if result["lambda"] else ""))
     if held_out:
+        priced = "dearest" in held_out["table"]
         unit = "nominal US$ / 1,000" if result["nominal_prices"] else "US$ / 1,000"
         rows = [
             (
                 name if row["expert"] is None else f"{name} ({escape(row['expert'])})",
                 f"{row['quality']:.3f} [{row['low']:.3f}, {row['high']:.3f}]",
-                show(1000 * row["cost"]),
+                show(1000 * row["cost"] if priced else None),
             )
             for name, row in held_out["table"].items()
             if name != "best quality" or row["expert"] != held_out["table"]["best single"]["expert"]

@@ -132,7 +132,8 @@ def _show(console: Console, found: Tuning, out: Path) -> None:
         console.print(f"chosen on the outer folds: {chosen}; abstained on {sum(found.abstained)}")
     columns = ["method", "quality", "gain over best single", "US$ / 1,000", "fitted on", "judged on", "s per fit"]
     title = f"leaderboard of the inner folds, which chose the first: {found.goal.words}"
-    show_table(console, table(columns, [_cells(row) for row in found.standings], title=title))
+    priced = any(row.cost for row in found.standings)
+    show_table(console, table(columns, [_cells(row, priced=priced) for row in found.standings], title=title))
     for why in dict.fromkeys(found.refused.values()):
         names = ", ".join(name for name, reason in found.refused.items() if reason == why)
         console.print(f"[dim]not tried, or dropped: {names}: {escape(why)}[/dim]")
@@ -140,8 +141,9 @@ def _show(console: Console, found: Tuning, out: Path) -> None:
     console.print(f"{found.seconds:.0f} s; router: {escape(str(out))}")
 
 
-def _cells(row: Standing) -> list[object]:
+def _cells(row: Standing, *, priced: bool) -> list[object]:
     from turnout.cli._evaluation import span
 
     name = f"{row.name} (= {', '.join(row.also)})" if row.also else row.name
-    return [name, row.quality, span(row.gain, signed=True), row.cost, row.fitted_on, row.judged_on, row.seconds]
+    cost = row.cost if priced else None
+    return [name, row.quality, span(row.gain, signed=True), cost, row.fitted_on, row.judged_on, row.seconds]

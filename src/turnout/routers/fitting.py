@@ -150,9 +150,9 @@ def figures(
         "router": row(choice_N),
         "best single": row(baseline_N, evidence.experts[int(np.bincount(baseline_N).argmax())]),
         "best quality": one(int(evidence.averages(np.ones(len(rows), dtype=bool), cost_NE)[0].argmax())),
-        "cheapest": one(int(mean_cost_E.argmin())),
-        "dearest": one(int(mean_cost_E.argmax())),
     }
+    if mean_cost_E.any():  # else nothing is known of costs
+        table |= {"cheapest": one(int(mean_cost_E.argmin())), "dearest": one(int(mean_cost_E.argmax()))}
     if evidence.observed.all():
         table["oracle"] = row(np.lexsort((cost_NE, -value_NE), axis=1)[:, 0].astype(np.intp))
     shares_E = np.bincount(choice_N, minlength=len(evidence.experts)) / len(rows)
