@@ -83,6 +83,8 @@ class Arm:
 class Request:
     """One unit of work and its constraints. `text` is what the signals read; `bytes` is the size of the whole prompt.
 
+    `said` is the user's part of the text, which the conditions of rules read, where that holds more than the user said.
+
     `needs` holds names from FEATURES. `previous` is the expert that served the conversation so far. `tenant` is who
     asks; `turns` are all of the user's turns, where somebody reads them. `previous` has `cached_tokens` of the
     prompt in its prefix cache; `tool_loop` says that it waits for the results of its tool calls.
@@ -100,6 +102,7 @@ class Request:
     turns: tuple[str, ...] = ()
     cached_tokens: int = 0
     tool_loop: bool = False
+    said: str | None = None
 
     @property
     def prompt_tokens(self) -> int:

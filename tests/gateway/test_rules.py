@@ -69,6 +69,18 @@ def test_an_attack_in_an_earlier_turn_is_found(ruled: Any) -> None:
     assert ruled.chat({"model": "turnout/auto", "messages": messages[2:]}).status == 200
 
 
+def test_a_tool_that_was_called_is_not_what_the_user_said(ruled: Any) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "item", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "add 7 + 41"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "48"},
+    ]
+    answer = ruled.chat({"model": "turnout/auto", "messages": messages}, x_turnout_tenant="acme")
+    assert answer.status == 200
+    assert "x-turnout-rule" not in answer.headers
+
+
 def test_a_rule_that_leaves_nobody_is_an_error_that_names_it(ruled: Any) -> None:
     answer = ruled.ask(SUM, tools=[{"type": "function", "function": {"name": "f"}}])
     assert answer.status == 400

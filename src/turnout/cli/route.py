@@ -157,12 +157,14 @@ def _conversation(row: dict[str, Any]) -> Request:
 
     parsed = parse(msgspec.json.encode({"model": "turnout/auto", **row}))
     turns = user_turns(parsed.body.messages)
+    text, said = conversation(parsed, turns)
     return Request(
-        conversation(parsed, turns),
+        text,
         bytes=parsed.size,
         needs=parsed.needs,
         max_tokens=parsed.max_tokens,
         turns=turns,
+        said=said,
     )
 
 

@@ -181,9 +181,11 @@ def tools_in_use(messages: list[Message]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def conversation(parsed: Parsed, turns: Sequence[str]) -> str:
-    """The text to route, of which `parsed.text` is the last turn: what the user's turns come to, and tools in use."""
-    return conversation_text(turns or (parsed.text,), tools_in_use(parsed.body.messages))
+def conversation(parsed: Parsed, turns: Sequence[str]) -> tuple[str, str | None]:
+    """The text to route: what the user's turns come to, with the tools in use; and without, where there are any."""
+    turns = turns or (parsed.text,)
+    said, tools = conversation_text(turns), tools_in_use(parsed.body.messages)
+    return (conversation_text(turns, tools), said) if tools else (said, None)
 
 
 def cached_bytes(messages: list[Message]) -> int:

@@ -188,9 +188,10 @@ class Chat:
         thread = self._sessions.find(keys)
         exchange.session = exchange.trace.session = thread.session if thread else name or exchange.trace.id
         turns = user_turns(body.messages)
+        text, said = conversation(parsed, turns)
         warm = thread is not None and self._clock() - thread.at <= WARM_S
         return Request(
-            conversation(parsed, turns),
+            text,
             bytes=parsed.size,
             needs=parsed.needs,
             max_tokens=parsed.max_tokens,
@@ -200,6 +201,7 @@ class Chat:
             turns=turns if self._reads_turns else (),
             cached_tokens=int(cached_bytes(body.messages) / BYTES_PER_TOKEN) if warm else 0,
             tool_loop=thread is not None and tool_loop(body.messages),
+            said=said,
         )
 
     def _forced(self, wanted: str, request: Request, seed: int) -> Decision:

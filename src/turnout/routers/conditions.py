@@ -33,8 +33,9 @@ class View:
     composed: dict[str, bool] = field(default_factory=dict)
 
     def texts(self, turns: bool) -> Sequence[str]:
-        """The text that signals read, or all of the user's turns."""
-        return self.request.turns if turns and self.request.turns else (self.request.text,)
+        """What the user said, or all of the user's turns."""
+        request = self.request
+        return request.turns if turns and request.turns else (request.text if request.said is None else request.said,)
 
     def clipped(self, turns: bool, lower: bool) -> Sequence[str]:
         """What words and patterns are looked for in."""
@@ -163,7 +164,7 @@ def _length(spec: SignalSpec) -> Test:
 
 def _language(spec: SignalSpec) -> Test:
     wanted = frozenset(spec.languages)
-    return lambda view: ((found := language_of(view.request.text)), found in wanted)
+    return lambda view: ((found := language_of(view.texts(turns=False)[0])), found in wanted)
 
 
 def language_of(text: str) -> str:
