@@ -40,6 +40,15 @@ def test_padding_is_routed_nowhere_and_changes_nothing() -> None:
     assert int(layer.last.plan.counts_E.sum()) == 2 * 8
 
 
+def test_padding_is_told_beside_embeddings_too() -> None:
+    model = llama()
+    layers = attach(model, r"down_proj", POOL)
+    ids, mask = torch.arange(12).view(2, 6) % 32, torch.tensor([[1] * 6, [0, 0, 1, 1, 1, 1]])
+    model(inputs_embeds=model.get_input_embeddings()(ids), attention_mask=mask)
+    for layer in layers.values():
+        assert torch.equal(layer.last.plan.mask_TK.any(-1), mask.flatten().bool())
+
+
 def test_generation_with_a_cache_equals_generation_without() -> None:
     model = llama()
     attach(model, r"(q|v)_proj", POOL)

@@ -51,7 +51,8 @@ def test_padding_is_not_counted(replaced: bool, tiny: Callable[..., Any], ids: t
         replace_moe(model)
     mask = torch.ones(2, 9, dtype=torch.long)
     mask[1, 5:] = 0
-    for args, kwargs in (((), {"input_ids": ids, "attention_mask": mask}), ((ids, mask), {})):
+    embedded = {"inputs_embeds": model.get_input_embeddings()(ids), "attention_mask": mask}
+    for args, kwargs in (((), {"input_ids": ids, "attention_mask": mask}), ((ids, mask), {}), ((), embedded)):
         with watch(model, RoutingStats()) as stats:
             model(*args, **kwargs)
         assert stats.trace(0).tokens == 14

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from turnout.errors import RoutingError
-from turnout.nn._inputs import ids_and_mask
+from turnout.nn._inputs import told_by
 from turnout.nn.base import recomputing
 from turnout.nn.dispatch.auto import Auto
 from turnout.nn.layer import OutputOnly, Routed, RoutedLayer
@@ -64,12 +64,13 @@ class Session:
 
     def before(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A forward pre-hook: tokens, sequences and padding from the model's inputs; takes `task_ids` away."""
-        ids, mask = ids_and_mask(model, args, kwargs)
-        found = Pass(task=_tensor(kwargs.get("task_ids")))
-        if ids is not None:
-            sequence = torch.arange(ids.shape[0], device=ids.device)
-            padding = None if mask is None else mask[:, -ids.shape[1] :].bool().reshape(-1)
-            found = replace(found, token=ids.reshape(-1), sequence=sequence, mask=padding)
+        told, found = told_by(model, args, kwargs), Pass(task=_tensor(kwargs.get("task_ids")))
+        if told.rows is not None:
+            batch, length = told.rows.shape[:2]
+            sequence = torch.arange(batch, device=told.rows.device).repeat_interleave(length)
+            padding = None if told.mask is None else told.mask[:, -length:].bool().reshape(-1)
+            token = None if told.ids is None else told.ids.reshape(-1)
+            found = replace(found, token=token, sequence=sequence, mask=padding)
         self.read = found
         return args, {key: value for key, value in kwargs.items() if key != "task_ids"}
 
@@ -158,7 +159,7 @@ class AdaptedLinear(OutputOnly):
 
     def _context(self, passing: Pass, x: Tensor) -> RoutingContext:
         tokens = x.numel() // x.shape[-1]
-        known = self.session.told.token
+        known = self.session.told.sequence
         # what the inputs told is about these tokens only; a layer on other rows (cross-attention) does without
         if known is not None and (self.elsewhere or known.numel() != tokens):
             told: dict[str, Any] = dict.fromkeys(("token", "sequence", "mask", "task"))

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from turnout.errors import RoutingError
-from turnout.nn._inputs import ids_and_mask
+from turnout.nn._inputs import told_by
 from turnout.nn.hub.models import _number, find_moe
 from turnout.nn.layer import OutputOnly
 from turnout.nn.plan import Plan, RoutingContext
@@ -23,8 +23,8 @@ def watch(model: nn.Module, stats: RoutingStats | None = None) -> Iterator[Routi
     """Record what every MoE block and adapter pool of a model chooses within the `with` block.
 
     Layers have the model's numbers; where one has several blocks, they are numbered through. Token ids, sequences and
-    padding are taken from the model's `input_ids` and `attention_mask`. The model's outputs do not change. Raises
-    RoutingError where there is no block, or a router that does not return logits, weights and indices.
+    padding are taken from the model's `input_ids` (or `inputs_embeds`) and `attention_mask`. The model's outputs do not
+    change. Raises RoutingError where there is no block, or a router that does not return logits, weights and indices.
 
     Limits: with a cache, each step of generation is a sequence of its own; with a static one, whose masks are no longer
     of tokens, padding before the prompt counts.
@@ -100,14 +100,16 @@ class _Watched:
 
     def enter(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Before the model runs: note its token ids, sequences and padding."""
-        ids, mask = ids_and_mask(model, args, kwargs)
+        told = told_by(model, args, kwargs)
         self.context, self.length = RoutingContext(), None
-        if ids is None:
+        if told.rows is None:
             return
-        batch, self.length = ids.shape
-        sequence_T = torch.arange(batch, device=ids.device).repeat_interleave(self.length)
-        mask_T = mask.bool().reshape(-1) if mask is not None and mask.shape == ids.shape else None
-        self.context = RoutingContext(token_T=ids.reshape(-1), sequence_T=sequence_T, mask_T=mask_T)
+        shape = told.rows.shape[:2]
+        batch, self.length = shape
+        sequence_T = torch.arange(batch, device=told.rows.device).repeat_interleave(self.length)
+        mask_T = told.mask.bool().reshape(-1) if told.mask is not None and told.mask.shape == shape else None
+        token_T = None if told.ids is None else told.ids.reshape(-1)
+        self.context = RoutingContext(token_T=token_T, sequence_T=sequence_T, mask_T=mask_T)
 
     def leave(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """After the model ran: what its inputs told says nothing of a pass through a part of it alone."""
@@ -117,7 +119,7 @@ class _Watched:
         """Before a routed layer runs: hand it what is known, but no mask, which would change what it computes."""
         assert isinstance(block, OutputOnly)
         known = {"token_T": self.context.token_T, "sequence_T": self.context.sequence_T}
-        if self.context.token_T is None or args[0][..., 0].numel() == len(self.context.token_T):
+        if self.context.sequence_T is None or args[0][..., 0].numel() == len(self.context.sequence_T):
             block.context = replace(block.context, **known)  # type: ignore[arg-type]
 
     def hook(self, number: int) -> Any:
@@ -130,7 +132,7 @@ class _Watched:
             logits_TE = logits_TE.reshape(-1, logits_TE.shape[-1])
             plan = Plan(idx_TK, weights_TK, logits_TE.float().softmax(-1), logits_TE)
             context = replace(self.context, layer=number)
-            known = self.context.token_T
+            known = self.context.sequence_T
             if known is not None and len(known) != plan.tokens:
                 context = RoutingContext(layer=number)
             if context.mask_T is not None:
