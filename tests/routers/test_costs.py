@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from turnout.estimators.ridge import Ridge
+from turnout.estimators.stack import Stack
 from turnout.outcomes import OutcomeLog
 from turnout.routers import Router
 from turnout.routers.costs import fit_costs, held_out_costs
 from turnout.routers.evidence import gather
 from turnout.stats import group_folds
-from turnout.types import Request
+from turnout.types import Arm, Request
 
 KINDS = ("add {} and {}", "Write a Python function that sorts {} by {} and explain each step of it in detail")
 
@@ -46,3 +48,13 @@ def test_a_router_tells_and_keeps_what_requests_cost(log: OutcomeLog, tmp_path) 
     assert np.array_equal(Router.load(tmp_path / "r").predict(asked)[2], cost_NE)
     served = router.bind(router.arms).decide_many([Request(text) for text in asked])
     assert [decision.cost for decision in served] == [pytest.approx(tuple(row), rel=1e-5) for row in cost_NE]
+
+
+def test_a_newcomer_keeps_its_own_costs_whichever_members_a_stack_left_out(log: OutcomeLog) -> None:
+    router = Router.fit(log, estimator=Stack((Ridge(on=("format",)), Ridge(on=("embedding", "format")))), folds=3)
+    router.estimator.weights = (0.0, 1.0)  # as a fit sets them where the first adds nothing
+    cost_N1 = np.array([[8e-5 if text.startswith("add") else 1e-5] for text in log.texts])
+    router.add_expert(Arm("c"), OutcomeLog.from_arrays(log.texts, ["c"], log.matrix()[:, :1], cost_NE=cost_N1))
+    cost_NE = router.predict([KINDS[0].format(5, 7), KINDS[1].format("rows", "age")])[2]
+    assert cost_NE[0, 2] > 4 * cost_NE[1, 2]
+    assert cost_NE[0, 0] < cost_NE[1, 0]

@@ -143,8 +143,8 @@ class Router:
 
     @property
     def signal_names(self) -> tuple[str, ...]:
-        """The signals a decision computes, each once: those that tell quality, and those that tell cost."""
-        return tuple(dict.fromkeys((*self.estimator.signals, *self.costs.departures.on)))
+        """The signals a decision computes, each once: those that tell cost, as they were learned, and quality."""
+        return tuple(dict.fromkeys((*self.costs.departures.on, *self.estimator.signals)))
 
     def bind(self, arms: Sequence[Arm], default: str | None = None, switching: Switching | None = None) -> Bound:
         """The router for a live pool: absent experts are masked, unknown ones join as newcomers."""
