@@ -72,6 +72,13 @@ def test_close_scores_in_half_precision_are_no_other_rule() -> None:
     torch.testing.assert_close(model(ids).logits, expected, atol=0.02, rtol=0)
 
 
+def test_router_logits_that_a_config_asks_for_are_refused(tiny: Callable[..., Any]) -> None:
+    model = tiny("mixtral", output_router_logits=True)
+    with pytest.raises(RoutingError, match="output_router_logits"):
+        replace_moe(model)
+    assert not any(isinstance(block, OutputOnly) for block in find_moe(model).values())
+
+
 def test_a_dense_model_has_nothing_to_replace() -> None:
     with pytest.raises(RoutingError, match="LlamaForCausalLM has no MoE block to replace; `upcycle`"):
         replace_moe(dense())

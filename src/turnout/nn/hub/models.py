@@ -44,14 +44,17 @@ def replace_moe(
     precision experts of close scores may change places, as our gate scores in float32. Raises RoutingError where there
     is no block or one of another rule of choice, StateError for one of another layout; the model is then as it was.
 
-    Limits: transformers finds its router logits by class, so `output_router_logits` gives none afterwards; take losses
-    from balancers. Mixtral's jitter on the input is left out.
+    Limits: transformers finds its router logits by class, so `output_router_logits` gives none afterwards, and is
+    refused where the model's config sets it; take losses from balancers. Mixtral's jitter on the input is left out.
     """
     blocks = {name: block for name, block in find_moe(model).items() if not isinstance(block, OutputOnly)}
     if not blocks:
         raise RoutingError(
             f"{type(model).__name__} has no MoE block to replace; `upcycle` makes them of dense networks"
         )
+    if getattr(getattr(model, "config", None), "output_router_logits", False):
+        said = "config.output_router_logits asks for what routed layers do not give"
+        raise RoutingError(f"{said}; set it to False and take the losses of balancers")
     made = {}
     for place, (name, block) in enumerate(blocks.items()):
         number, layer = _number(name, place), _routed(block).train(block.training)

@@ -16,10 +16,10 @@ def routed_trainer(trainer: type[Any], names: Collection[str] | None = None) -> 
     """A subclass of `transformers.Trainer` (or of a subclass of it) that trains routed layers and adapters too.
 
     In training the balancing losses of these names (None: all that a pass gives) are added to the model's own, weighed
-    as one mean over a step's micro-batches, and their means are logged under their names; an evaluation's loss stays
-    the model's own. After each optimizer step, not after each micro-batch, biases and what else moves beside the
-    optimizer move once; before each, layers are told its number, which schedules go by. Everything else is the
-    Trainer's: its checkpoints hold the whole model with its adapters, `adapters.save` writes those alone.
+    as one mean over a step's micro-batches, and their means (of the process that logs) are logged under their names; an
+    evaluation's loss stays the model's own. After each optimizer step, not after each micro-batch, biases and what else
+    moves beside the optimizer move once; before each, layers are told its number, which schedules go by. Everything
+    else is the Trainer's: its checkpoints hold the whole model with its adapters, `adapters.save` writes those alone.
 
     Raises RoutingError for a name that no balancer gives, for balancing losses under reentrant activation
     checkpointing, which would leave them without gradients, and where the Trainer would split batches over several
