@@ -108,6 +108,31 @@ def test_gradient_checkpointing_gives_the_same_gradients() -> None:
             torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("both", [False, True])
+def test_gradient_checkpointing_repeats_each_pass_as_it_was(both: bool, reentrant: bool) -> None:
+    ids = torch.arange(12).view(2, 6)
+    masks = torch.tensor([[[1] * 6, [0, 0, 0, 1, 1, 1]], [[0, 1, 1, 1, 1, 1], [1] * 6]])
+    found = []
+    for checkpointing in (False, True):
+        model = llama().train()
+        layers = attach(model, r"down_proj", POOL)
+        for layer in layers.values():
+            torch.nn.init.ones_(layer.layer.experts.lora_B)
+        if checkpointing:
+            enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+            enable({"use_reentrant": reentrant})
+            model.enable_input_require_grads()
+        with routing(model, expert=1):
+            loss = model(input_ids=ids, attention_mask=masks[0], labels=ids).loss
+        with torch.set_grad_enabled(both):  # another pass before the first one's backward
+            other = model(input_ids=ids, attention_mask=masks[1], labels=ids).loss
+        (loss + other if both else loss).backward()
+        found.append([layer.layer.experts.lora_A.grad for layer in layers.values()])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_the_trainer_trains_pools_with_balancing_losses_and_tasks(tmp_path: Path) -> None:
     pytest.importorskip("accelerate")
     model = llama()

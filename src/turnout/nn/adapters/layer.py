@@ -50,7 +50,8 @@ class Session:
 
     `read` is filled from the model's own inputs before each forward and emptied after it, `said` by `routing`. What was
     last in force stays for activation checkpointing, which runs layers again after the `with` has ended: `told` by the
-    inputs, `last` in all. `pool`, `trained` and `hooks` are what `attach` made: its recipe, the parameters that were
+    inputs, `last` in all. Where other passes came between, a backward pass through a model's output brings back what
+    was in force then. `pool`, `trained` and `hooks` are what `attach` made: its recipe, the parameters that were
     trainable before, and the hooks on the model.
     """
 
@@ -75,8 +76,19 @@ class Session:
         return args, {key: value for key, value in kwargs.items() if key != "task_ids"}
 
     def after(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        """A forward hook: what the inputs told says nothing of a pass through a part of the model alone."""
+        """A forward hook: what the inputs told says nothing of a pass through a part of the model alone.
+
+        It stays with the output, whose backward pass starts before any layer runs again.
+        """
         self.read = Pass()
+        told, last = self.told, self.last
+
+        def again(_: Tensor) -> None:
+            self.told, self.last = told, last
+
+        for value in _tensors(output):
+            if value.grad_fn is not None:
+                value.register_hook(again)  # type: ignore[no-untyped-call]
 
     def current(self) -> Pass:
         """The pass in force: what the caller said over what the inputs told."""
@@ -218,7 +230,7 @@ def routing(
     """Say what only the caller knows about the passes inside the `with`; the fields are those of `Pass`.
 
     A value for `task` or `expert` is one number, one per sequence or one per token. Nested uses add up; the innermost
-    counts. Keep the backward pass inside where activation checkpointing is on and passes differ.
+    counts. Under activation checkpointing a part of the model that runs alone must be followed by its backward pass.
 
     >>> from turnout.nn.adapters import Pool, attach
     >>> model = nn.Sequential(nn.Linear(4, 4))
@@ -247,6 +259,15 @@ def routing(
 
 def _tensor(value: int | Sequence[int] | Tensor | None) -> Tensor | None:
     return None if value is None else torch.as_tensor(value)
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    """The tensors of a model's output, whatever holds them."""
+    if isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, Mapping | tuple | list):
+        for value in output.values() if isinstance(output, Mapping) else output:
+            yield from _tensors(value)
 
 
 def _refuse_nested(_: nn.Module, args: tuple[Any, ...]) -> None:
