@@ -49,10 +49,10 @@ def test_sequences_of_different_passes_stay_apart() -> None:
     assert stats.trace().sequence_T.bincount().tolist() == [5, 5, 5, 5]
 
 
-def test_padding_is_in_neither_counts_nor_trace() -> None:
+def test_padding_is_in_neither_tokens_counts_nor_trace() -> None:
     stats = RoutingStats()
     layer_with(stats)(torch.randn(2, 3, 8), RoutingContext(mask_T=torch.tensor([True, True, False] * 2)))
-    assert stats.trace().tokens == 4
+    assert stats.tokens == stats.trace().tokens == 4
     assert int(stats.counts_E.sum()) == 8
     assert stats.summary()["experts_per_token"] == 2
 

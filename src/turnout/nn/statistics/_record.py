@@ -32,16 +32,21 @@ class Record:
 
     def __init__(self, experts: int, limit: int) -> None:
         self.experts, self.limit = experts, limit
-        self.tokens = 0
+        self._tokens: Tensor | int = 0
         self.counts_E: Tensor = torch.zeros(experts, dtype=torch.int64)
         self._passes: deque[_Pass] = deque()
         self._kept = 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all passes, without those that a mask left out."""
+        return int(self._tokens)
 
     def add(self, plan: Plan, context: RoutingContext, length: int | None) -> None:
         """Count one pass. `length` is the tokens of a sequence where the context does not number sequences."""
         counts_E = plan.counts_E.detach()
         self.counts_E = self.counts_E.to(counts_E.device) + counts_E
-        self.tokens += plan.tokens
+        self._tokens = self._tokens + (plan.tokens if context.mask_T is None else context.mask_T.sum())
         if not self.limit or not plan.tokens:
             return
         made = _pass(plan, context, length, min(plan.tokens, self.limit))

@@ -70,7 +70,7 @@ class RoutingStats:
 
     @property
     def tokens(self) -> int:
-        """Tokens of all passes, those of the layer that saw most."""
+        """Tokens of all passes, those of the layer that saw most; padding is none of them."""
         return max((record.tokens for record in self._records.values()), default=0)
 
     @property
