@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from turnout import models
-from turnout.nn.adapters import Pool, adapted, attach, attach_peft, load, merge, routing, save, save_peft
+from turnout.nn.adapters import Pool, adapted, attach, attach_peft, load, mean_gates, merge, routing, save, save_peft
 from turnout.nn.hub import routed_trainer
 
 transformers = pytest.importorskip("transformers")
@@ -84,6 +85,29 @@ def test_a_decoder_is_not_told_of_the_encoders_tokens(length: int) -> None:
     assert torch.equal(real.pop("encoder.block.0.layer.0.SelfAttention.q"), mask.flatten().bool())
     assert len(real) == 2
     assert all(bool(real_T.all()) for real_T in real.values())
+
+
+def test_a_mean_over_a_decoders_tokens_leaves_out_no_padding_of_the_encoder() -> None:
+    config = transformers.T5Config(vocab_size=32, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    model = transformers.T5ForConditionalGeneration(config).eval()
+    (layer,) = attach(model, r"decoder.*SelfAttention\.q$", Pool(experts=1, gate="vector_gate")).values()
+    ids, mask, seen = torch.arange(10).view(2, 5), torch.tensor([[1, 1, 1, 0, 0], [1] * 5]), []
+    handle = layer.register_forward_pre_hook(lambda _, args: seen.append(args[0].flatten(0, 1)))
+    mean_gates(model, [(0, ids)], lambda net, batch: net(batch, attention_mask=mask, decoder_input_ids=batch))
+    handle.remove()
+    torch.testing.assert_close(layer.layer.gate.vectors, seen[0].mean(0, keepdim=True))
+
+
+@pytest.mark.parametrize("said", [{"expert": 1}, {"weights": torch.full((4,), 0.25)}])
+def test_padding_goes_to_no_expert_that_a_caller_names(said: dict[str, Any]) -> None:
+    model = llama()
+    layers = attach(model, r"down_proj", replace(POOL, statistics=True))
+    ids, mask = torch.arange(12).view(2, 6) % 32, torch.tensor([[1] * 6, [0, 0, 1, 1, 1, 1]])
+    with routing(model, **said):
+        model(input_ids=ids, attention_mask=mask)
+    for layer in layers.values():
+        assert torch.equal(layer.last.plan.mask_TK.any(-1), mask.flatten().bool())
+        assert int(layer.layer.statistics.counts_E.sum()) == 10 * layer.last.plan.k
 
 
 def test_gradient_checkpointing_gives_the_same_gradients() -> None:

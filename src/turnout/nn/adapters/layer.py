@@ -25,9 +25,9 @@ from turnout.nn.plan import Override, Plan, RoutingContext
 class Pass:
     """What is known about one pass, for every adapted layer of a model.
 
-    A tensor of B values counts for whole sequences, one of T values for tokens. `expert` sends every token to one
-    expert with weight 1 (`opened`: with the gate's σ(v·x)), `weights` mixes experts by fixed weights [E], [B, E] or
-    [T, E]; with either the gate has no say. `add` [E], [B, E] or [T, E] is added to the gate's logits. `step` None is
+    A tensor of B values counts for whole sequences, one of T values for tokens. `expert` sends every token but padding
+    to one expert with weight 1 (`opened`: with the gate's σ(v·x)), `weights` mixes experts by fixed weights [E], [B, E]
+    or [T, E]; with either the gate has no say. `add` [E], [B, E] or [T, E] is added to the gate's logits. `step` None is
     that of the layer's own context, which a `routed_trainer` sets.
     """
 
@@ -163,12 +163,6 @@ class AdaptedLinear(OutputOnly):
         y_TO: Tensor = layer.combiner(x_TD, plan, layer.experts, Auto(), context)
         return y_TO if layer.shared is None else y_TO + layer.shared(x_TD)
 
-    def told_mask(self, tokens: int, device: torch.device) -> Tensor | None:
-        """Where the last pass had no padding, [T]; None where nothing was said of it."""
-        mask = self.session.last.mask
-        fits = mask is not None and mask.numel() and tokens % mask.numel() == 0
-        return _spread("mask", mask, tokens, device) if fits else None
-
     def _context(self, passing: Pass, x: Tensor) -> RoutingContext:
         tokens = x.numel() // x.shape[-1]
         known = self.session.told.sequence
@@ -176,11 +170,13 @@ class AdaptedLinear(OutputOnly):
         if known is not None and (self.elsewhere or known.numel() != tokens):
             told: dict[str, Any] = dict.fromkeys(("token", "sequence", "mask", "task"))
             passing = replace(passing, **{name: told[name] for name in told if name not in self.session.said})
-        hand = self._hand(passing, x, tokens)
+        hand, mask_T = self._hand(passing, x, tokens), _spread("mask", passing.mask, tokens, x.device)
+        if mask_T is not None and hand is not None and hand.plan is not None:
+            hand = replace(hand, plan=hand.plan.without(mask_T))
         return RoutingContext(
             layer=self.number,
             step=self.context.step if passing.step is None else passing.step,
-            mask_T=_spread("mask", passing.mask, tokens, x.device),
+            mask_T=mask_T,
             token_T=_spread("token", passing.token, tokens, x.device),
             sequence_T=_spread("sequence", passing.sequence, tokens, x.device),
             task_T=_spread("task", passing.task, tokens, x.device),

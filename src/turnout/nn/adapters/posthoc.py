@@ -87,9 +87,9 @@ def mean_gates(model: nn.Module, batches: Iterable[Owned], forward: Callable[[nn
         def hook(module: nn.Module, args: tuple[Tensor, ...], _: Tensor) -> None:
             assert isinstance(module, AdaptedLinear)
             assert module.last is not None
-            expert_T, x_TD = module.last.plan.idx_TK[:, 0], args[0].reshape(-1, args[0].shape[-1])
-            if (mask_T := module.told_mask(len(x_TD), x_TD.device)) is not None:
-                expert_T, x_TD = expert_T[mask_T], x_TD[mask_T]
+            plan, x_TD = module.last.plan, args[0].reshape(-1, args[0].shape[-1])
+            real_T = plan.mask_TK[:, 0]
+            expert_T, x_TD = plan.idx_TK[real_T, 0], x_TD[real_T]
             sums[name].index_add_(0, expert_T, x_TD.to(sums[name]))
             tokens[name] += expert_T.bincount(minlength=len(tokens[name])).cpu()
 
