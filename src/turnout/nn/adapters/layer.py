@@ -27,8 +27,8 @@ class Pass:
 
     A tensor of B values counts for whole sequences, one of T values for tokens. `expert` sends every token but padding
     to one expert with weight 1 (`opened`: with the gate's σ(v·x)), `weights` mixes experts by fixed weights [E], [B, E]
-    or [T, E]; with either the gate has no say. `add` [E], [B, E] or [T, E] is added to the gate's logits. `step` None is
-    that of the layer's own context, which a `routed_trainer` sets.
+    or [T, E]; with either the gate has no say. `add` [E], [B, E] or [T, E] is added to the gate's logits. `step` None
+    is that of the layer's own context, which a `routed_trainer` sets.
     """
 
     task: Tensor | None = None
