@@ -150,6 +150,16 @@ def test_routing_ends_and_nests() -> None:
     assert int(layers["block.up"].last.plan.counts_E.sum()) == 24
 
 
+def test_the_innermost_fixed_choice_counts() -> None:
+    model, layers = small()
+    with routing(model, expert=1):
+        with routing(model, weights=torch.tensor([0.0, 0.0, 0.5, 0.5])):
+            model(TEXT)
+        assert layers["block.up"].last.plan.counts_E.tolist() == [0, 0, 12, 12]
+        model(TEXT)
+    assert layers["block.up"].last.plan.counts_E.tolist() == [0, 12, 0, 0]
+
+
 def test_added_logits_and_silence_move_the_choice() -> None:
     model, layers = small()
     with routing(model, add=torch.tensor([[0.0, 0, 0, 99], [99.0, 0, 0, 0]])):
@@ -164,6 +174,7 @@ def test_added_logits_and_silence_move_the_choice() -> None:
     ("said", "match"),
     [
         ({"expert": torch.zeros(5, dtype=torch.int64)}, "one per sequence"),
+        ({"expert": 0, "weights": torch.ones(4)}, "not both"),
         ({"expert": 4}, "`expert` must be 0 to 3, got 4"),
         ({"expert": -1}, "`expert` must be 0 to 3, got -1"),
         ({"expert": torch.tensor(0.5)}, "whole numbers"),

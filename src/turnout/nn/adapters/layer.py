@@ -244,8 +244,12 @@ def routing(
         raise RoutingError("the model has no adapters; call `attach` first")
     kept = {key: session.said for key, session in sessions.items()}
     said = {name: value for name, value in given.items() if value is not None}
+    if len(fixed := said.keys() & {"expert", "weights"}) > 1:
+        raise RoutingError("routing takes an expert or weights over experts, not both")
     for session in sessions.values():
-        session.said = {**session.said, **said}
+        # an expert said further out ends where weights are said, and the other way round
+        outer = {name: value for name, value in session.said.items() if not fixed or name not in ("expert", "weights")}
+        session.said = {**outer, **said}
     try:
         yield
     finally:
