@@ -84,6 +84,13 @@ def test_a_dense_model_has_nothing_to_replace() -> None:
         replace_moe(dense())
 
 
+def test_a_replaced_model_has_nothing_left_to_replace(tiny: Callable[..., Any]) -> None:
+    model = tiny("mixtral")
+    replace_moe(model)
+    with pytest.raises(RoutingError, match="no MoE block to replace; `restore_moe` puts back"):
+        replace_moe(model)
+
+
 def test_a_trained_model_saves_under_its_own_names(tiny: Callable[..., Any], ids: torch.Tensor, tmp_path: Path) -> None:
     model = tiny("qwen2_moe")
     names, before = list(model.state_dict()), model(ids).logits.detach()

@@ -49,9 +49,11 @@ def replace_moe(
     """
     blocks = {name: block for name, block in find_moe(model).items() if not isinstance(block, OutputOnly)}
     if not blocks:
-        raise RoutingError(
-            f"{type(model).__name__} has no MoE block to replace; `upcycle` makes them of dense networks"
+        replaced = any(hasattr(block, _OUT) for block in find_moe(model).values())
+        said = (
+            "`restore_moe` puts back those that were replaced" if replaced else "`upcycle` makes them of dense networks"
         )
+        raise RoutingError(f"{type(model).__name__} has no MoE block to replace; {said}")
     if getattr(getattr(model, "config", None), "output_router_logits", False):
         said = "config.output_router_logits asks for what routed layers do not give"
         raise RoutingError(f"{said}; set it to False and take the losses of balancers")
