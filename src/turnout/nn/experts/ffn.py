@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from turnout.base import Number, OneOf
 from turnout.nn.base import Experts, Segments
 from turnout.nn.dispatch._segments import operands
-from turnout.nn.experts._activations import ACTIVATIONS
+from turnout.nn.experts._activations import ACTIVATIONS, glu
 from turnout.nn.experts._blocked import Rows, blocked_ffn
 from turnout.nn.experts._mixture import mixture
 
@@ -60,12 +60,7 @@ class FFN(Experts):
     def forward(self, x_ND: Tensor, segments: Segments) -> Tensor:
         """[N, D] → [N, D]."""
         first_NH = segments.linear(x_ND, self._first)
-        act = ACTIVATIONS[self.activation]
-        if self.gated:
-            gate_NH, up_NH = first_NH.chunk(2, dim=-1)
-            hidden_NH = act(gate_NH) * up_NH
-        else:
-            hidden_NH = act(first_NH)
+        hidden_NH = glu(first_NH, self.activation) if self.gated else ACTIVATIONS[self.activation](first_NH)
         return segments.linear(hidden_NH, self.down_proj)
 
     def blocked(self, x_TD: Tensor, weight_N: Tensor, token_N: Tensor, sizes: Sequence[int]) -> Tensor | None:
