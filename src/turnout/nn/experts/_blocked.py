@@ -113,7 +113,7 @@ def _gradients(
         value = act(gate)
         made = value * pre[:, hidden:] if how.gated else value
         if of_weight is not None:
-            torch.bmm(of_hidden[:, None], made[..., None], out=of_weight[rows].view(-1, 1, 1))
+            torch.linalg.vecdot(of_hidden, made, out=of_weight[rows])
         of_hidden.mul_(weight)
         if how.gated:
             torch.mul(of_hidden, value, out=of_pre[:, hidden:])
