@@ -8,8 +8,10 @@ the combiner makes one output per token. Balancers return named losses; nothing 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +49,7 @@ class Gate(Part):
         context = context or RoutingContext()
         self._refuse(x_TD)
         check_mask(context.mask_T, x_TD.shape[0])
-        with torch.autocast(x_TD.device.type, enabled=False):
+        with without_autocast(x_TD.device.type):
             logits_TE, state = self._route(x_TD.float(), context)
         forbid_nan(logits_TE, type(self).__name__)
         return logits_TE, state
@@ -259,12 +261,17 @@ class Balancer(Part):
 
     def forward(self, routing: Routing) -> Tensor | None:
         """The loss times its coefficient; None where this rule has no loss."""
-        with torch.autocast(routing.x_TD.device.type, enabled=False):
+        with without_autocast(routing.x_TD.device.type):
             loss = self._loss(routing)
         return None if loss is None else self.coefficient * loss
 
     @abstractmethod
     def _loss(self, routing: Routing) -> Tensor | None: ...
+
+
+def without_autocast(device: str) -> AbstractContextManager[object]:
+    """Types as they are; to enter torch's own context costs as much as a small product, so only where it is on."""
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 def recomputing() -> bool:
@@ -279,7 +286,7 @@ def forbid_nan(logits_TE: Tensor, who: str) -> None:
     if logits_TE.is_cuda:
         torch._assert_async(~torch.isnan(logits_TE).any())
         return
-    if not bool(torch.isnan(logits_TE.detach().sum())):  # a sum is cheaper to look at
+    if not math.isnan(logits_TE.detach().sum().item()):  # a sum is cheaper to look at
         return
     bad_T = torch.isnan(logits_TE).any(-1)
     if bool(bad_T.any()):  # +inf and −inf sum to NaN too

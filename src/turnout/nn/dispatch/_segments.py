@@ -50,13 +50,13 @@ class Order:
             held_TK, full = idx_TK < plan.experts, True
             idx_TK = idx_TK.clamp(max=plan.experts - 1)
         flat = idx_TK.reshape(-1)
-        order = flat.argsort(stable=True)
+        expert_N, order = flat.sort(stable=True)
         counts_E = plan.counts_E if idx_TK is plan.idx_TK else counted(flat, plan.experts)
         if not full:
-            order = order[: int(counts_E.sum())]
+            rows = int(counts_E.sum())
+            expert_N, order = expert_N[:rows], order[:rows]
         back_TK = inverse(order).view(plan.tokens, plan.k) if full else None
         token_N = order.div(plan.k, rounding_mode="floor")
-        expert_N = flat.index_select(0, order)
         return cls(order, token_N, expert_N, counts_E, plan.tokens, plan.k, back_TK, held_TK)
 
     @property

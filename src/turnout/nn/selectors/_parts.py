@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -19,7 +21,7 @@ def scores_of(logits_TE: Tensor, score: str) -> Tensor:
     if score == "sigmoid":
         return logits_TE.sigmoid()
     scores_TE = logits_TE.softmax(-1)
-    if not (torch.compiler.is_compiling() or logits_TE.is_cuda) and bool(scores_TE.detach().sum().isnan()):
+    if not (torch.compiler.is_compiling() or logits_TE.is_cuda) and math.isnan(scores_TE.detach().sum().item()):
         lost_T = scores_TE.isnan().any(-1)
         raise RoutingError(f"every expert is silenced for row {int(lost_T.nonzero()[0, 0])} of {len(lost_T)}")
     return scores_TE
@@ -40,10 +42,13 @@ def refuse_bias(who: str, bias_E: Tensor | None, why: str) -> None:
 def best(by_TE: Tensor, k: int, context: RoutingContext) -> tuple[Tensor, bool]:
     """Indices [T, k] of the highest, the best first, the sentinel E where −inf; and whether no slot is empty."""
     found = by_TE.topk(k, dim=-1)
-    silenced_TK = found.values == float("-inf")
-    if torch.compiler.is_compiling() or (by_TE.is_cuda and not context.overrides) or not bool(silenced_TK.any()):
+    if torch.compiler.is_compiling() or (by_TE.is_cuda and not context.overrides) or not _has_silenced(found.values):
         return found.indices, True
-    return found.indices.masked_fill(silenced_TK, by_TE.shape[-1]), False
+    return found.indices.masked_fill(found.values == float("-inf"), by_TE.shape[-1]), False
+
+
+def _has_silenced(values: Tensor) -> bool:
+    return bool(values.numel()) and values.detach().min().item() == -math.inf
 
 
 def taken(scores_TE: Tensor, idx_TK: Tensor, full: bool) -> Tensor:

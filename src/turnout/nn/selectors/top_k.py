@@ -63,7 +63,9 @@ class TopK(Selector):
         weights_TK = taken(scores_TE, idx_TK, full)
         if self.normalize:
             weights_TK = normalized(weights_TK)
-        return Plan(idx_TK, weights_TK * self.scale, scores_TE, logits_TE, full=full)
+        if self.scale != 1:
+            weights_TK = weights_TK * self.scale
+        return Plan(idx_TK, weights_TK, scores_TE, logits_TE, full=full)
 
     def _by(self, logits_TE: Tensor, by_TE: Tensor, context: RoutingContext, bias_E: Tensor | None) -> Tensor:
         """What experts are ranked by, −inf where one is silenced."""
