@@ -122,7 +122,8 @@ class Segments(ABC):
 class Experts(Part):
     """A pool of E experts of one kind: rows in expert order → outputs. A subclass writes `forward`.
 
-    `stacked` is False where experts are modules of their own, so that no product over all of them exists.
+    `stacked` is False where experts are modules of their own, so that no product over all of them exists. Only those
+    may `split` their rows: to the others a dispatcher may bring them in any order.
     """
 
     kind = "experts"

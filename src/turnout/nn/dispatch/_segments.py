@@ -89,11 +89,21 @@ def refusal(weight_EOI: Tensor, dtype: torch.dtype) -> str | None:
     return None
 
 
-def operands(x_NI: Tensor, weight_EOI: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in one type: autocast's where it is on, else the rows' own."""
+def operand_type(x_NI: Tensor) -> torch.dtype:
+    """What is multiplied in: autocast's type where it is on, else the rows' own."""
     device = x_NI.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_NI.dtype
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_NI.dtype
+
+
+def operands(x_NI: Tensor, weight_EOI: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in one type."""
+    dtype = operand_type(x_NI)
     return x_NI.to(dtype), weight_EOI.to(dtype)
+
+
+def without_rows(x_0I: Tensor, weight_EOI: Tensor) -> Tensor:
+    """No row, but a gradient of 0 for the weights rather than none."""
+    return F.linear(x_0I, weight_EOI.sum(0))
 
 
 class OrderedSegments(Segments):
@@ -115,7 +125,7 @@ class LoopSegments(OrderedSegments):
     def linear(self, x_NI: Tensor, weight_EOI: Tensor) -> Tensor:
         x_NI, weight_EOI = operands(x_NI, weight_EOI)
         if not x_NI.shape[0]:
-            return F.linear(x_NI, weight_EOI.sum(0))  # no row, but a gradient of 0 rather than none
+            return without_rows(x_NI, weight_EOI)
         blocks = zip(self.split(x_NI), each(weight_EOI), strict=True)
         return torch.cat([F.linear(block, weight) for block, weight in blocks if block.shape[0]])
 
@@ -143,11 +153,14 @@ class GroupedSegments(LoopSegments):
         return contiguous_gradient(y_NO)
 
 
-class RowSegments(LoopSegments):
-    """Each row by itself, reading only its own expert's weights: for decoding a handful of tokens."""
+class RowSegments(Segments):
+    """Each row by itself, reading only its own expert's weights: for decoding a handful of tokens.
 
-    def __init__(self, order: Order) -> None:
-        super().__init__(order)
+    Rows may come in any order, as long as nobody asks for a `split`.
+    """
+
+    def __init__(self, expert_N: Tensor, experts: int) -> None:
+        self.expert_N, self._experts = expert_N, experts
         self._chosen: list[int] | None = None
 
     def linear(self, x_NI: Tensor, weight_EOI: Tensor) -> Tensor:
@@ -155,13 +168,17 @@ class RowSegments(LoopSegments):
             x_NI, picked_NOI = operands(x_NI, weight_EOI.index_select(0, self.expert_N))
             return torch.bmm(picked_NOI, x_NI[..., None])[..., 0]
         if not x_NI.shape[0]:
-            return super().linear(x_NI, weight_EOI)
+            return without_rows(*operands(x_NI, weight_EOI))
         if self._chosen is None:
             self._chosen = self.expert_N.tolist()
-        weights, rows = each(weight_EOI), []
-        for row, expert in zip(x_NI.unbind(0), self._chosen, strict=True):
-            rows.append(F.linear(*operands(row, weights[expert])))
-        return torch.stack(rows)
+        x_NI, weights = x_NI.to(operand_type(x_NI)), each(weight_EOI)
+        rows = zip(x_NI.unbind(0), self._chosen, strict=True)
+        return torch.stack([F.linear(row, weights[expert].to(row.dtype)) for row, expert in rows])
+
+    def split(self, x_NI: Tensor) -> Sequence[Tensor]:
+        if bool((self.expert_N[1:] < self.expert_N[:-1]).any()):
+            raise RoutingError("rows split in the order of experts, got another; such a pool says `stacked = False`")
+        return torch.split(x_NI, counted(self.expert_N, self._experts).tolist())
 
 
 class UniformSegments(Segments):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from turnout.nn.base import Dispatched, Dispatcher, Experts
-from turnout.nn.dispatch._segments import RowSegments, run
+from turnout.nn.dispatch._segments import Order, RowSegments, run
 from turnout.nn.plan import Plan
 
 __all__ = ["PerToken"]
@@ -26,4 +27,16 @@ class PerToken(Dispatcher):
     """
 
     def _dispatch(self, x_TD: Tensor, plan: Plan, experts: Experts) -> Dispatched:
-        return run(x_TD, plan, experts, RowSegments)
+        def segments(order: Order) -> RowSegments:
+            return RowSegments(order.expert_N, plan.experts)
+
+        return run(x_TD, plan, experts, segments)
+
+    def _weighted(self, x_TD: Tensor, plan: Plan, experts: Experts) -> Tensor:
+        if not (plan.full and plan.kept_TK is None and experts.stacked):
+            return super()._weighted(x_TD, plan, experts)
+        # rows by themselves need no order, so those of a token stay side by side: no sort, no way back
+        rows_ND = x_TD[:, None].expand(-1, plan.k, -1).reshape(-1, x_TD.shape[1])
+        rows_NM = experts(rows_ND, RowSegments(plan.idx_TK.reshape(-1), plan.experts))
+        y_TKM = rows_NM.view(plan.tokens, plan.k, rows_NM.shape[1])
+        return torch.bmm(plan.weights_TK[:, None].to(y_TKM.dtype), y_TKM)[:, 0]
