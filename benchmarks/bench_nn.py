@@ -2,13 +2,14 @@
 
     python benchmarks/bench_nn.py [--quick] [--only cells,memory,decode,curves,cuda] [--out docs/figures/nn_speed]
 
-Every figure is a ratio within one run. The contestants of a cell take turns on one thread; a time is the least CPU
-time of N turns, so a busy neighbour costs turns and not the figure. `layer` is a whole RoutedLayer (gate, top-k,
-dispatch, experts, sum), `experts` the same with the plan given, which is what Hugging Face's experts do; dense is the
-same SwiGLU network once, on as many rows as the experts see together; `blocks` is that network expert by expert on
-rows that lie in order already, the floor of whoever runs E networks with torch's products. Memory is the peak of
-forward and backward above what was there, without the parameters' gradients (a pool has E times as many); decoding is
-against reading the chosen experts' weights once. glibc is told to keep freed memory (KEEPING), as torch's tuning guide
+Every figure is a ratio within one run. The contestants of a cell take turns on one thread; a time is the least CPU time
+of N turns, so a busy neighbour costs turns and not the figure. `layer` is a whole RoutedLayer (gate, top-k, dispatch,
+experts, sum), `experts` the same with the plan given, which is what Hugging Face's experts do; dense is the same SwiGLU
+network once, on as many rows as the experts see together; `blocks` is that network expert by expert on rows that lie in
+order already, the floor of whoever runs E networks with torch's products. Memory is the peak of forward and backward
+above what was there, without the parameters' gradients (a pool has E times as many); decoding is against reading the
+chosen experts' weights once, and `products` are torch's own of those weights with one vector, the better of `linear`
+and `mv`: the floor of whoever decodes with torch. glibc is told to keep freed memory (KEEPING), as torch's tuning guide
 advises by way of other allocators: by default whoever frees a gradient of over 32 MB pays for its pages again at every
 step, and a stack of experts has E times the gradient. MegaBlocks, ScatterMoE and Tutel run beside where they can be
 imported, all of them on CUDA. Bars: layer ≤ 1.15 × dense with at least 128 rows for each expert, ≤ 1.3 × under Zipf
@@ -35,7 +36,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: one core is what 
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
+from torch.nn.functional import linear, silu
 
 from turnout.nn import FFN, LinearGate, Override, Plan, RoutedLayer, RoutingContext, TopK
 
@@ -210,13 +211,22 @@ def decode(turns: int, width: int = 1024, hidden: int = 512, experts: int = 64, 
     setting = Setting(Shape(1, width, hidden, experts, k))
     layer, x_TD = setting.layer.eval(), setting.x_TD.detach()
     pool, chosen = layer.experts, setting.plan.idx_TK[0].tolist()
+    x_D, hidden_H = x_TD[0], torch.randn(hidden)
 
     def read() -> None:
         for expert in chosen:
             pool.gate_up_proj[expert].sum()
             pool.down_proj[expert].sum()
 
+    def products(product: Callable[[Tensor, Tensor], Tensor]) -> None:
+        for expert in chosen:
+            product(pool.gate_up_proj[expert], x_D)
+        for expert in chosen:
+            product(pool.down_proj[expert], hidden_H)
+
     calls: dict[str, Call] = {"read": read, "layer": lambda: layer(x_TD)}
+    calls["linear"] = lambda: products(lambda weight, row: linear(row, weight))
+    calls["mv"] = lambda: products(torch.mv)
     if shutil.which(os.environ.get("CXX", "g++")):  # which torch's compiler asks for
         compiled = torch.compile(layer)
         calls["compiled"] = lambda: compiled(x_TD)
@@ -229,6 +239,7 @@ def decode(turns: int, width: int = 1024, hidden: int = 512, experts: int = 64, 
         "gb_per_s": size / least["read"] / 1e9,
         "layer_ms": 1e3 * least["layer"],
         "ratio": least["layer"] / least["read"],
+        "products": min(least["linear"], least["mv"]) / least["read"],
         "compiled": least.get("compiled", float("nan")) / least["read"],
     }
 
