@@ -59,7 +59,7 @@ class Trees(Estimator):
         on: tuple[str, ...] = ("embedding", "format", "length"),
         *,
         grow: str = "forest",
-        trees: int = 50,
+        trees: int = 200,
         depth: int = 12,
         leaf: int = 5,
         share: float = 0.25,
