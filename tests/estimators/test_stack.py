@@ -60,6 +60,15 @@ def test_a_large_even_is_an_average(clusters: Any) -> None:
         assert np.allclose(mine, other, atol=1e-3)
 
 
+def test_the_pull_towards_equal_weights_fades_in_a_longer_log() -> None:
+    scores_NE = np.random.default_rng(6).uniform(size=(50, 2))
+    errors_NE = np.random.default_rng(7).normal(size=(50, 2))
+    held_MNE = np.stack([scores_NE + 0.1 * errors_NE, scores_NE + 0.2 * errors_NE[:, ::-1]])
+    best = [float(Stack().learn(np.tile(held_MNE, (1, n, 1)), np.tile(scores_NE, (n, 1)), np.ones((50 * n, 2)))[0])
+            for n in (1, 10, 100)]  # fmt: skip
+    assert 0.5 < best[0] < best[1] < best[2]
+
+
 def test_weights_are_the_least_error_on_a_grid() -> None:
     errors_MF = np.random.default_rng(3).normal(size=(3, 40)) + np.array([[0.0], [0.5], [1.0]])
     products_MM = errors_MF @ errors_MF.T

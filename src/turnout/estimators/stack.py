@@ -45,7 +45,8 @@ class Stack(Ensemble):
 
     The members predict each of `folds` parts of the log from the others; the weights minimise the squared error of
     their mean in the differences between contending experts (plain squared error where no query has two observed
-    experts). `even` pulls towards equal weights: 0 leaves the error alone, and a large value makes an `Average`. Then
+    experts). `even` is how many queries' worth of mean squared error is added to every member's own, which pulls
+    towards equal weights, less in a longer log: 0 leaves the error alone, and a large value makes an `Average`. Then
     every member that counts is fitted on everything. The standard error is as in `Average`, with the learned weights.
     Given `weights`, nothing is learned: a `Router` cross-fits in any case, learns them from that, and sets them.
 
@@ -73,7 +74,7 @@ class Stack(Ensemble):
         self,
         members: tuple[Estimator, ...] = MEMBERS,
         folds: int = 3,
-        even: float = 0.01,
+        even: float = 75.0,
         seed: int = 0,
         weights: tuple[float, ...] | None = None,
     ) -> None:
@@ -103,7 +104,7 @@ class Stack(Ensemble):
         """
         weight_M = np.full(len(held_MNE), 1.0 / len(held_MNE))
         for _ in range(ROUNDS):
-            weight_M = _least_error(_products(held_MNE, weight_M, scores_NE, weights_NE), self.even)
+            weight_M = _least_error(_products(held_MNE, weight_M, scores_NE, weights_NE), self.even / len(scores_NE))
         weight_M = np.where(weight_M < LEAST, 0.0, weight_M)
         return np.asarray(weight_M / weight_M.sum())
 
