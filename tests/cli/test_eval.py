@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from turnout import registry
 from turnout.cli import build
 from turnout.cli._evaluation import numbers
-from turnout.errors import ConfigError, LogError
+from turnout.errors import ConfigError, LogError, UnknownNameError
 from turnout.outcomes import OutcomeLog
 from turnout.routers import Router
 from turnout.testing.encoders import tensors, write
@@ -116,6 +116,18 @@ def test_bench_gives_bare_estimators_a_sentence_encoder(home: Path, tmp_path: Pa
     assert read != plain
     with pytest.raises(ConfigError, match="names no signal `embedding`"):
         run(*arguments, "length", "--encoder", weights)
+
+
+def test_bench_measures_the_mean_of_several_estimators(home: Path) -> None:
+    arguments = ("bench", "--data", home / "data", "--only", "local_pool", "--seeds", 1, "--json", "--estimator")
+    rows = [
+        json.loads(run(*arguments, name).stdout)["tables"]["local_pool"]["rows"][0]
+        for name in ("length+constant", "length")
+    ]
+    assert [row["name"] for row in rows] == ["length+constant", "length"]
+    assert rows[0]["ece"] != rows[1]["ece"]
+    with pytest.raises(UnknownNameError, match="absent"):
+        run(*arguments, "length+absent")
 
 
 def test_bench_measures_a_search(home: Path) -> None:

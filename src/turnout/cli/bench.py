@@ -29,7 +29,7 @@ def command(
     seeds: Annotated[str, typer.Option(help="How many seeds, or their numbers with commas; `7,` is one alone.")] = "5",
     estimator: Annotated[
         list[str] | None,
-        typer.Option(help="Measure bare estimators by name instead of the router; may be repeated."),
+        typer.Option(help="Measure bare estimators instead of the router; may be repeated; `a+b` is their mean."),
     ] = None,
     tune: Annotated[
         str | None,
@@ -126,14 +126,15 @@ def _present(folder: Path, *, bare: bool) -> list[str]:
 def _methods(estimators: list[str] | None, encoder: str | None, wary: bool) -> list[Method]:
     from turnout import registry
     from turnout.evaluation.methods import Fitted, Recipe
+    from turnout.routers.fitting import named_estimator
 
     if not estimators:
         return [Fitted(encoder=encoder, wary=wary)]
-    made = [registry.create("estimator", name) for name in estimators]
+    made = {name: named_estimator(name) for name in estimators}
     if not encoder:
-        return [Recipe(estimator) for estimator in made]
+        return [Recipe(estimator, name) for name, estimator in made.items()]
     signals = {"sentence": registry.create("signal", "sentence", encoder=encoder)}
-    return [Recipe(_on_sentences(estimator), signals=signals) for estimator in made]
+    return [Recipe(_on_sentences(estimator), name, signals=signals) for name, estimator in made.items()]
 
 
 def _tuned(names: str, encoder: str | None, *, curve: bool) -> Method:

@@ -31,7 +31,9 @@ def command(
     strong_share: Annotated[float | None, typer.Option(help="Share of requests for the dearest expert, 0–1.")] = None,
     floor: Annotated[float | None, typer.Option(help="The cheapest expert of at least this quality, 0–1.")] = None,
     policy: Annotated[str | None, typer.Option(help="A registered policy, with its own defaults.")] = None,
-    estimator: Annotated[str | None, typer.Option(help="A registered estimator (default: stack).")] = None,
+    estimator: Annotated[
+        str | None, typer.Option(help="A registered estimator, or `a+b`, a mean (default: stack).")
+    ] = None,
     encoder: Annotated[
         str | None, typer.Option(help="The default stack reads this sentence encoder: all-minilm-l6-v2, or a file.")
     ] = None,
@@ -63,9 +65,9 @@ def command(
     Every figure is for queries held out of the fit. The router routes only where its gain over always asking the best
     single expert is clear of zero; otherwise it abstains to that expert, and says so.
     """
-    from turnout import registry
     from turnout.cli._output import emit
     from turnout.outcomes import OutcomeLog
+    from turnout.routers.fitting import named_estimator
 
     read = OutcomeLog.read(log)
     if judged is not None:
@@ -77,7 +79,7 @@ def command(
     router = _fitted(
         read,
         engine,
-        estimator=registry.create("estimator", estimator) if estimator else None,
+        estimator=named_estimator(estimator) if estimator else None,
         encoder=encoder,
         wary=wary,
         regions=int(regions) if regions and regions.isdecimal() else regions,

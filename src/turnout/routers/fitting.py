@@ -213,6 +213,17 @@ def default_estimator(log: OutcomeLog, *, sentences: bool = False) -> Estimator:
     return average
 
 
+def named_estimator(name: str) -> Estimator:
+    """A registered estimator, or the mean of several: names joined by `+`. Raises UnknownNameError.
+
+    >>> [member.name for member in named_estimator("trees+ridge").params()["members"]]
+    ['trees', 'ridge']
+    """
+    parts: list[Estimator] = [registry.create("estimator", part.strip()) for part in name.split("+")]
+    made: Estimator = registry.create("estimator", "average", members=tuple(parts))
+    return made if len(parts) > 1 else parts[0]
+
+
 def sentence_signal(log: OutcomeLog, encoder: str) -> dict[str, Signal]:
     """For `Router.fit(signals=…)`: the signal `sentence` by a named encoder or a file of weights."""
     made: Signal = registry.create("signal", "sentence", encoder=encoder)
