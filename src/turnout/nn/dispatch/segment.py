@@ -14,9 +14,9 @@ __all__ = ["Segment"]
 class Segment(Dispatcher):
     """Sort rows by expert, gather once, one product per expert that has rows: any width, any device, any torch.
 
-    On a CPU feed-forward experts run a block of rows at a time here, which takes less memory than `Grouped` and some
-    tenths more time. Limits: up to E small products instead of one call; its loop depends on the counts, so it does not
-    compile into one graph.
+    On a CPU feed-forward experts run a block of rows at a time here, which takes less memory than `Grouped` and about
+    its time, some hundredths more where experts have few rows. Limits: up to E small products instead of one call; its
+    loop depends on the counts, so it does not compile into one graph.
 
     >>> import torch
     >>> from turnout.nn import FFN, LinearGate, RoutedLayer, TopK
