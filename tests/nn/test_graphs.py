@@ -52,17 +52,22 @@ class Loss(nn.Module):
         return loss
 
 
+COMPILER = pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("backend", "width"),
+    ("backend", "width", "tokens"),
     [
-        ("aot_eager", 8),
-        ("aot_eager", 6),
-        pytest.param("inductor", 8, marks=pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler")),
+        ("aot_eager", 8, 20),
+        ("aot_eager", 6, 20),
+        ("aot_eager", 6, 3),
+        pytest.param("inductor", 8, 20, marks=COMPILER),
+        pytest.param("inductor", 8, 1, marks=COMPILER),
     ],
 )
-def test_compiles_into_one_graph(backend: str, width: int) -> None:
-    block, x_TD = Loss(layer_of(width)), torch.randn(20, width, requires_grad=True)
+def test_compiles_into_one_graph(backend: str, width: int, tokens: int) -> None:
+    block, x_TD = Loss(layer_of(width)), torch.randn(tokens, width, requires_grad=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, of its tracer
         compiled = torch.compile(block, fullgraph=True, backend=backend)

@@ -38,8 +38,8 @@ class Auto(Dispatcher):
         """The dispatcher for this plan and pool."""
         if not experts.stacked:
             return self.module_loop
-        if torch.compiler.is_compiling():  # sizes may be symbols there
-            return self.grouped
+        if torch.compiler.is_compiling():
+            return self.per_token if _surely_few(plan) else self.grouped
         if plan.full and plan.k == plan.experts:
             return self.dense
         return self.per_token if plan.tokens * plan.k <= FEW else self.grouped
@@ -49,3 +49,10 @@ class Auto(Dispatcher):
 
     def _dispatch(self, x_TD: Tensor, plan: Plan, experts: Experts) -> Dispatched:
         return self.pick(plan, experts)._dispatch(x_TD, plan, experts)
+
+
+def _surely_few(plan: Plan) -> bool:
+    """Whether a graph that is compiled has a handful of rows whatever its symbols of sizes come to stand for."""
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    return bool(statically_known_true(plan.tokens * plan.k <= FEW))
