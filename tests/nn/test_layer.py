@@ -35,6 +35,17 @@ def test_nan_is_refused_with_its_row() -> None:
         layer(x)
 
 
+def test_padding_sees_no_expert_though_a_hand_gives_the_plan() -> None:
+    layer = RoutedLayer(LinearGate(8, 4), TopK(2), FFN(4, 8, 16))
+    plan = Plan(torch.zeros(3, 1, dtype=torch.int64), torch.ones(3, 1), torch.zeros(3, 4), torch.zeros(3, 4), full=True)
+    mask_T = torch.tensor([True, False, True])
+    routed = layer(torch.randn(3, 8), RoutingContext(mask_T=mask_T, overrides={0: Override(plan=plan)}))
+    assert routed.plan.counts_E.tolist() == [2, 0, 0, 0]
+    assert not routed.output[1].any()
+    with pytest.raises(RoutingError, match="mask"):
+        layer(torch.randn(3, 8), RoutingContext(mask_T=mask_T[:2], overrides={0: Override(plan=plan)}))
+
+
 @pytest.mark.parametrize("dtype", [torch.int32, torch.float32])
 def test_a_plan_of_other_numbers_than_int64_is_refused(dtype: torch.dtype) -> None:
     layer = RoutedLayer(LinearGate(8, 4), TopK(2), FFN(4, 8, 16))

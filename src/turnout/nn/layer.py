@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from turnout.errors import RoutingError
-from turnout.nn.base import Balancer, Combiner, Dispatcher, Experts, Gate, Part, Routing, Selector
+from turnout.nn.base import Balancer, Combiner, Dispatcher, Experts, Gate, Part, Routing, Selector, check_mask
 from turnout.nn.combiners.weighted_sum import WeightedSum
 from turnout.nn.dispatch.auto import Auto
 from turnout.nn.plan import Override, Plan, RoutingContext
@@ -79,7 +79,8 @@ class RoutedLayer(nn.Module):
         hand = context.overrides.get(context.layer, Override())
         if hand.plan is not None:
             hand.plan.check()
-            return hand.plan
+            check_mask(context.mask_T, hand.plan.tokens)
+            return hand.plan if context.mask_T is None else hand.plan.without(context.mask_T)
         biases = [b.bias_E for b in self._balancers() if b.bias_E is not None]
         bias_E = torch.stack(biases).sum(0) if biases else None
         plan: Plan = self.selector(hand.apply(logits_TE), context, bias_E)
