@@ -170,10 +170,7 @@ def _list(console: Console, listed: Sequence[dict[str, Any]]) -> None:
     from turnout.cli._output import table
 
     rows = [(escape(each["name"]), each["title"], ", ".join(each["files"])) for each in listed]
-    made = table(("format", "what", "files"), rows)
-    for column in made.columns:
-        column.justify = "left"
-    console.print(made)
+    console.print(table(("format", "what", "files"), rows, words=("what", "files")))
     console.print("`turnout log formats FORMAT` shows its options and named sources")
 
 

@@ -96,7 +96,7 @@ def _decision_dict(decision: Decision) -> dict[str, Any]:
 def listing(console: Console, traces: Sequence[Trace], total: int, path: Path) -> None:
     """One line per trace."""
     columns = ["trace", "when", "expert", "why", "status", "quality", "tokens", "US$", "seconds", "score"]
-    console.print(table(columns, [_line(trace) for trace in traces]))
+    console.print(table(columns, [_line(trace) for trace in traces], words=("when", "expert", "why")))
     console.print(f"[dim]{len(traces)} of {total:,} in {path}; `turnout traces show ID` explains one[/dim]")
 
 
@@ -147,7 +147,7 @@ def page(console: Console, trace: Trace) -> None:
         _why(console, trace, trace.decision)
     if len(trace.calls) > 1 or any(call.error for call in trace.calls):
         rows = [(escape(c.expert), c.status, c.first_byte_s, c.total_s, escape(c.error or "")) for c in trace.calls]
-        console.print(table(["call", "status", "first byte, s", "total, s", "error"], rows))
+        console.print(table(["call", "status", "first byte, s", "total, s", "error"], rows, words=("error",)))
     outcome = (
         "none yet"
         if trace.score is None

@@ -26,7 +26,7 @@ def show(config: ConfigOption = None, as_json: Annotated[bool, typer.Option("--j
     emit(
         {key: {"value": value, "origin": origin} for key, value, origin in rows},
         as_json,
-        lambda console: console.print(table(["key", "value", "origin"], shown)),
+        lambda console: console.print(table(["key", "value", "origin"], shown, words=("value", "origin"))),
     )
 
 

@@ -106,7 +106,7 @@ def _show_rules(console: Console, rules: dict[str, Any]) -> None:
 
     rows = [(escape(r["rule"]), str(r["priority"]), escape(r["when"]), "yes" if r["holds"] else "no", escape(r["then"]))
             for r in rules["tried"]]  # fmt: skip
-    console.print(table(["rule", "priority", "when", "holds", "then"], rows))
+    console.print(table(["rule", "priority", "when", "holds", "then"], rows, words=("when", "then")))
     if rules["not_tried"]:
         console.print(f"[dim]not tried: {escape(', '.join(rules['not_tried']))}[/dim]")
     readings(console, None, rules["signals"])

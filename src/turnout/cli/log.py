@@ -112,9 +112,8 @@ def _show(console: Console, result: dict[str, Any]) -> None:
         for arm in result["arms"]
     ]
     console.print(table(("expert", "mean score", "$ / request", "coverage"), rows))
-    facts_table = table(("", ""), _facts(result))
+    facts_table = table(("", ""), _facts(result), words=("",))
     facts_table.show_header, facts_table.box = False, None
-    facts_table.columns[1].justify = "left"
     console.print(facts_table)
     for example in result.get("leaks", {}).get("examples", ()):
         ids = f"{example['test']} = {example['train']}"

@@ -83,7 +83,7 @@ def parts(
         typer.echo(_page(found), nl=False)
         return
     result = {"parts": [{"kind": kind, "name": name, "says": line} for kind, name, line in found]}
-    emit(result, as_json, lambda console: console.print(table(["kind", "name", "says"], found)))
+    emit(result, as_json, lambda console: console.print(table(["kind", "name", "says"], found, words=("name", "says"))))
 
 
 def _chosen(only: str | None) -> list[System]:

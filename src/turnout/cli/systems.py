@@ -32,7 +32,11 @@ def list_systems(
     found = systems()
     rows = [[s.number or "—", s.name, s.level, s.novelty, _headline(s), s.claim.source] for s in found]
     columns = ["no.", "system", "level", "novelty", "measured here", "source"]
-    emit({"systems": [s.to_dict() for s in found]}, as_json, lambda console: console.print(table(columns, rows)))
+    emit(
+        {"systems": [s.to_dict() for s in found]},
+        as_json,
+        lambda console: console.print(table(columns, rows, words=columns)),
+    )
 
 
 @app.command()
