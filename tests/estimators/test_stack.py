@@ -52,7 +52,7 @@ def test_members_that_know_different_things_share_the_weight(linear: Any) -> Non
 def test_a_large_even_is_an_average(clusters: Any) -> None:
     x_ND, scores_NE, _ = clusters(300)
     members: tuple[Estimator, ...] = (Constant(), Prototypes("x", k=3))
-    stack = Stack(members, even=1e6).fit({"x": x_ND}, scores_NE)
+    stack = Stack(members, even=1e9).fit({"x": x_ND}, scores_NE)
     assert np.allclose(stack.weight_M_, 0.5, atol=1e-4)
     for mine, other in zip(
         stack.predict({"x": x_ND}), Average(members).fit({"x": x_ND}, scores_NE).predict({"x": x_ND}), strict=True

@@ -45,8 +45,8 @@ class Stack(Ensemble):
 
     The members predict each of `folds` parts of the log from the others; the weights minimise the squared error of
     their mean in the differences between contending experts (plain squared error where no query has two observed
-    experts). `even` is how many queries' worth of mean squared error is added to every member's own, which pulls
-    towards equal weights, less in a longer log: 0 leaves the error alone, and a large value makes an `Average`. Then
+    experts). `even` is how many outcomes' worth of mean squared error is added to every member's own, which pulls
+    towards equal weights, less in a larger log: 0 leaves the error alone, and a large value makes an `Average`. Then
     every member that counts is fitted on everything. The standard error is as in `Average`, with the learned weights.
     Given `weights`, nothing is learned: a `Router` cross-fits in any case, learns them from that, and sets them.
 
@@ -65,7 +65,7 @@ class Stack(Ensemble):
     rules: ClassVar[dict[str, Rule]] = {
         "members": Each(Estimator),
         "folds": Number(2, 20, integer=True),
-        "even": Number(0.0, 1e6),
+        "even": Number(0.0, 1e9),
         "seed": Number(0, 2**32 - 1, integer=True),
         "weights": Shares(),
     }
@@ -74,7 +74,7 @@ class Stack(Ensemble):
         self,
         members: tuple[Estimator, ...] = MEMBERS,
         folds: int = 3,
-        even: float = 75.0,
+        even: float = 150.0,
         seed: int = 0,
         weights: tuple[float, ...] | None = None,
     ) -> None:
@@ -103,8 +103,9 @@ class Stack(Ensemble):
         NaN where a member says nothing.
         """
         weight_M = np.full(len(held_MNE), 1.0 / len(held_MNE))
+        even = self.even / max(1, int((weights_NE > 0).sum()))
         for _ in range(ROUNDS):
-            weight_M = _least_error(_products(held_MNE, weight_M, scores_NE, weights_NE), self.even / len(scores_NE))
+            weight_M = _least_error(_products(held_MNE, weight_M, scores_NE, weights_NE), even)
         weight_M = np.where(weight_M < LEAST, 0.0, weight_M)
         return np.asarray(weight_M / weight_M.sum())
 
