@@ -170,13 +170,11 @@ class AdaptedLinear(OutputOnly):
         if known is not None and (self.elsewhere or known.numel() != tokens):
             told: dict[str, Any] = dict.fromkeys(("token", "sequence", "mask", "task"))
             passing = replace(passing, **{name: told[name] for name in told if name not in self.session.said})
-        hand, mask_T = self._hand(passing, x, tokens), _spread("mask", passing.mask, tokens, x.device)
-        if mask_T is not None and hand is not None and hand.plan is not None:
-            hand = replace(hand, plan=hand.plan.without(mask_T))
+        hand = self._hand(passing, x, tokens)
         return RoutingContext(
             layer=self.number,
             step=self.context.step if passing.step is None else passing.step,
-            mask_T=mask_T,
+            mask_T=_spread("mask", passing.mask, tokens, x.device),
             token_T=_spread("token", passing.token, tokens, x.device),
             sequence_T=_spread("sequence", passing.sequence, tokens, x.device),
             task_T=_spread("task", passing.task, tokens, x.device),
