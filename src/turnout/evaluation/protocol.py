@@ -83,8 +83,8 @@ def within(budget: Callable[[Table], float], suffix: str, note: str) -> Rule:
         alone_E = np.where(train.spend_NE.mean(axis=0) <= limit, train.value_NE.mean(axis=0), -np.inf)
         single = int(alone_E.argmax())
         if np.isfinite(alone_E[single]):
-            chosen_N = _best_at(lam, quality_NE, cost_NE)
-            gain_N = train.value_NE[np.arange(len(train)), chosen_N] - train.value_NE[:, single]
+            worth_N = metrics.chosen(train.value_NE, _best_at(lam, quality_NE, cost_NE))
+            gain_N = worth_N - train.value_NE[:, single]
             if gain_N.mean() <= gain_N.std() / np.sqrt(len(train)):
                 return np.full(len(test), single)
         return _best_at(lam, estimates.test_quality_NE, estimates.test_cost_NE)
@@ -134,7 +134,7 @@ def cheapest_as_good(rival: Callable[[Table], Floats], suffix: str, note: str, c
         gain_NP = value_NP - rival(train)[:, None]
         good = np.flatnonzero(gain_NP.mean(axis=0) >= careful * gain_NP.std(axis=0) / np.sqrt(len(train)))
         lam = float(lambdas[good[-1]]) if len(good) else 0.0
-        return metrics.sweep(estimates.test_quality_NE, estimates.test_cost_NE, np.array([lam]))[:, 0]
+        return _best_at(lam, estimates.test_quality_NE, estimates.test_cost_NE)
 
     return Rule(suffix, note, choose)
 
