@@ -15,7 +15,7 @@ import msgspec
 
 from turnout.errors import RequestError
 from turnout.experts.sse import MOST_TOKENS
-from turnout.routers.conversation import conversation_text
+from turnout.routers.conversation import conversation_text, with_tools
 
 IMAGE_BYTES = 4096  # about a thousand tokens, what vision models charge for one picture
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -183,9 +183,8 @@ def tools_in_use(messages: list[Message]) -> tuple[str, ...]:
 
 def conversation(parsed: Parsed, turns: Sequence[str]) -> tuple[str, str | None]:
     """The text to route: what the user's turns come to, with the tools in use; and without, where there are any."""
-    turns = turns or (parsed.text,)
-    said, tools = conversation_text(turns), tools_in_use(parsed.body.messages)
-    return (conversation_text(turns, tools), said) if tools else (said, None)
+    said, tools = conversation_text(turns or (parsed.text,)), tools_in_use(parsed.body.messages)
+    return (with_tools(said, tools), said) if tools else (said, None)
 
 
 def cached_bytes(messages: list[Message]) -> int:

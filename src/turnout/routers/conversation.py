@@ -54,7 +54,7 @@ def conversation_text(turns: Sequence[str], tools: Sequence[str] = ()) -> str:
         return ""
     last = turns[-1]
     if len(turns) == 1 or not leans(last):
-        return _with_tools(last, tools)
+        return with_tools(last, tools)
     kept, left = [last], READ
     earlier = list(turns[:-1])
     while earlier and left > 0:
@@ -62,10 +62,15 @@ def conversation_text(turns: Sequence[str], tools: Sequence[str] = ()) -> str:
         kept.append(turn[-left:])
         left -= len(turn)
     topics = _topics(earlier)
-    return _with_tools("\n\n".join([*([topics] if topics else []), *reversed(kept)]), tools)
+    return with_tools("\n\n".join([*([topics] if topics else []), *reversed(kept)]), tools)
 
 
-def _with_tools(text: str, tools: Sequence[str]) -> str:
+def with_tools(text: str, tools: Sequence[str]) -> str:
+    """The text to route where tools are in use: the last ones' names come first.
+
+    >>> with_tools("And tomorrow?", ["clock", "weather"])
+    'Tools: clock, weather\\n\\nAnd tomorrow?'
+    """
     return f"Tools: {', '.join(tools[-TOPICS:])}\n\n{text}" if tools else text
 
 
