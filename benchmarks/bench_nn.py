@@ -369,7 +369,7 @@ def main() -> None:
     if "memory" in parts:
         found["peak memory (bar 1.25)"] = [memory(s) for s in shapes]
     if "decode" in parts:
-        sizes = [(1024, 512, 64, 8), (512, 1024, 8, 2)]
+        sizes = [(2048, 1024, 64, 8), (1024, 512, 64, 8), (512, 1024, 8, 2)]  # the first is OLMoE's layer
         found["decoding one token (bar 1.2)"] = [decode(5 * turns, *size) for size in sizes]
     if "curves" in parts:
         made = curves(max(3, turns // 2), options.quick)

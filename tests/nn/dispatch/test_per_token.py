@@ -1,14 +1,25 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from turnout.errors import RoutingError
 from turnout.nn import FFN, Plan
 from turnout.nn.base import Experts, Segments
 from turnout.nn.dispatch._segments import RowSegments
 from turnout.nn.dispatch.per_token import PerToken
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
 
 
 class Splitting(Experts):
@@ -39,3 +50,27 @@ def test_a_pool_in_another_type_than_its_rows(tokens: int, full: bool) -> None:
     scores_TE = torch.zeros(tokens, 3)
     plan = Plan(torch.zeros(tokens, 1).long(), torch.ones(tokens, 1), scores_TE, scores_TE, full=full)
     assert PerToken().weighted(torch.randn(tokens, 4).bfloat16(), plan, FFN(3, 4, 5)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("flipped", [False, True])
+@pytest.mark.usefixtures("threads")
+def test_a_row_is_multiplied_by_its_own_matrix(dtype: torch.dtype, flipped: bool) -> None:
+    expert_N, x_NI = torch.tensor([2, 0, 2]), torch.randn(3, 70, dtype=dtype)
+    weight_EOI = torch.randn(3, 70, 50, dtype=dtype).transpose(1, 2) if flipped else torch.randn(3, 50, 70, dtype=dtype)
+    expected_NO = torch.einsum("noi,ni->no", weight_EOI[expert_N], x_NI)
+    with_gradient = RowSegments(expert_N, 3).linear(x_NI, weight_EOI.requires_grad_())
+    torch.testing.assert_close(with_gradient, expected_NO)
+    with torch.no_grad():
+        torch.testing.assert_close(RowSegments(expert_N, 3).linear(x_NI, weight_EOI), expected_NO)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")  # torch's own, on the way into that mode
+def test_rows_keep_their_derivatives_in_forward_mode() -> None:
+    expert_N, weight_EOI = torch.tensor([1, 0]), torch.randn(2, 5, 7)
+    x_NI, tangent_NI = torch.randn(2, 7), torch.randn(2, 7)
+    with torch.no_grad(), forward_ad.dual_level():
+        made = RowSegments(expert_N, 2).linear(forward_ad.make_dual(x_NI, tangent_NI), weight_EOI)
+        found = forward_ad.unpack_dual(made).tangent
+    assert found is not None
+    torch.testing.assert_close(found, torch.einsum("noi,ni->no", weight_EOI[expert_N], tangent_NI))

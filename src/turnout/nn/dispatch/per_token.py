@@ -15,11 +15,11 @@ __all__ = ["PerToken"]
 class PerToken(Dispatcher):
     """Row by row, reading only the chosen experts' weights; on a GPU one gather of their weights and one product.
 
-    For T·K of a handful: one token costs torch's products of its experts' weights with one vector, and on a CPU some
-    tenths of a millisecond; where memory is fast those products take up to 2.5 times what reading the weights takes.
-    Compiled, a row's product and the choice of its weights become one loop that is about as fast as reading them.
+    For T·K of a handful: on a CPU one token costs some tenths of a millisecond and little more than reading its
+    experts' weights, by numpy's products, or compiled, where a row's product and the choice of its weights become one
+    loop; with gradients, torch's products take up to 2.5 times as long.
     Limits: an expert that several rows chose is read once per row, so it is slow beyond some 16 rows; on a GPU the
-    gathered weights take T·K experts' memory.
+    gathered weights take T·K experts' memory; numpy's products are not seen by torch's profiler and counters of FLOPs.
 
     >>> import torch
     >>> from turnout.nn import FFN, LinearGate, RoutedLayer, TopK
