@@ -37,7 +37,10 @@ def command(
     ] = None,
     curve: Annotated[bool, typer.Option("--curve", help="With --tune: as `tune --curve`, for AIQ.")] = False,
     encoder: Annotated[
-        str | None, typer.Option(help="The router, or the estimators, read this sentence encoder: all-minilm-l6-v2.")
+        str | None,
+        typer.Option(
+            help="The router, or the estimators, read this encoder: all-minilm-l6-v2, a local model, or a file."
+        ),
     ] = None,
     wary: Annotated[bool, typer.Option("--wary", help="As `fit --wary`: for kinds of queries not logged.")] = False,
     html: Annotated[

@@ -35,7 +35,8 @@ def command(
         str | None, typer.Option(help="A registered estimator, or `a+b`, a mean (default: stack).")
     ] = None,
     encoder: Annotated[
-        str | None, typer.Option(help="The default stack reads this sentence encoder: all-minilm-l6-v2, or a file.")
+        str | None,
+        typer.Option(help="The default stack reads this encoder: all-minilm-l6-v2, a local model, or a file."),
     ] = None,
     wary: Annotated[
         bool, typer.Option("--wary", help="Keep to the experts' means where a query resembles nothing in the log.")

@@ -28,7 +28,8 @@ def command(
         str | None, typer.Option(help="Estimators and systems, with commas (default: all that suit the log).")
     ] = None,
     encoder: Annotated[
-        str | None, typer.Option(help="Try each method on this sentence encoder too: all-minilm-l6-v2, or a file.")
+        str | None,
+        typer.Option(help="Try each method on this encoder too: all-minilm-l6-v2, a local model, or a file."),
     ] = None,
     seeds: Annotated[str, typer.Option(help="Repetitions of the outer folds: a count, or numbers with commas.")] = "1",
     folds: Annotated[int, typer.Option(help="Outer folds that value the search; 0 leaves that out.")] = 5,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from turnout.errors import ParameterError, StateError
-from turnout.signals.encoders import transformer
+from turnout.signals.encoders import remembering, transformer
 from turnout.signals.encoders.transformer import HEAD, LONGEST, Transformer, load, read_tensors
 from turnout.testing.encoders import LAYERS, tensors, write
 
@@ -88,7 +88,7 @@ def test_a_remembered_text_is_not_worked_out_again(encoder: Transformer, monkeyp
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
-    monkeypatch.setattr(transformer, "REMEMBERED", 3)
+    monkeypatch.setattr(remembering, "REMEMBERED", 3)
     fresh = Transformer(read_tensors(file)[0], vocabulary())
     rows = [fresh.encode([str(n)])[0] for n in range(5)]  # one by one: batches of other sizes round otherwise
     assert len(fresh._known) == 3

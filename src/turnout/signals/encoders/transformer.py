@@ -15,45 +15,39 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from turnout.errors import ParameterError, StateError
+from turnout.signals.encoders.remembering import Remembering, Rows
 from turnout.signals.encoders.wordpiece import WordPiece, words
-
-Rows = NDArray[np.float32]
 
 LONGEST = 256  # tokens of a text, the marks at its ends included
 HEAD = 32  # columns of one attention head
 BATCH = 1024  # tokens worked on at once: their intermediate states stay in the processor's cache
-REMEMBERED = 32_768  # texts; 50 MB at 384 dimensions
 START, END = "[CLS]", "[SEP]"
 PUBLISHED = ("all-minilm-l6-v2",)
 _VOCABULARY = Path(__file__).parent / "minilm" / "vocab.txt"
 _TANH_SCALE, _CUBE = np.float32((2.0 / np.pi) ** 0.5), np.float32(0.044715)
 
 
-class Transformer:
-    """Embeds texts; safe to share between threads. The last 32,768 texts are remembered."""
+class Transformer(Remembering):
+    """A sentence encoder of the BERT kind."""
 
     def __init__(self, weights: dict[str, Rows], vocabulary: dict[str, int], id: str = "") -> None:
-        self.id = id
+        super().__init__(id)
         self._weights = weights
         self._layers = [_Layer(weights, f"encoder.layer.{n}.") for n in range(_count(weights))]
         self._pieces = WordPiece(vocabulary)
         self._ends = vocabulary[START], vocabulary[END]
-        self._known: OrderedDict[bytes, Rows] = OrderedDict()
-        self._lock = threading.Lock()
 
     @property
     def dimensions(self) -> int:
+        """H."""
         return int(self._weights["embeddings.word_embeddings.weight"].shape[1])
 
     def ids(self, text: str) -> list[int]:
@@ -61,20 +55,10 @@ class Transformer:
         found = [id for word in words(text) for id in self._pieces.ids(word)]
         return [self._ends[0], *found[: LONGEST - 2], self._ends[1]]
 
-    def encode(self, texts: Sequence[str]) -> Rows:
-        """Unit rows of shape (N, H), float32."""
-        keys = [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts]
-        with self._lock:
-            found = {key: self._known[key] for key in keys if key in self._known}
-        fresh = {key: self.ids(text) for key, text in zip(keys, texts, strict=True) if key not in found}
-        for batch in _batches(fresh):
-            rows_NH = self._forward([fresh[key] for key in batch])
-            found.update(zip(batch, rows_NH, strict=True))
-        with self._lock:
-            self._known.update((key, found[key]) for key in fresh)
-            while len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
-        return np.stack([found[key] for key in keys]) if keys else np.empty((0, self.dimensions), np.float32)
+    def _embed(self, texts: dict[bytes, str]) -> Iterator[tuple[bytes, Rows]]:
+        ids = {key: self.ids(text) for key, text in texts.items()}
+        for batch in _batches(ids):
+            yield from zip(batch, self._forward([ids[key] for key in batch]), strict=True)
 
     def _forward(self, ids: Sequence[Sequence[int]]) -> Rows:
         ends = np.cumsum([0, *map(len, ids)])
