@@ -92,8 +92,6 @@ def _run(config: Config, console: Console, workers: int) -> None:
         raise ConfigError("there are no experts: name embedded ones with `--experts`, or servers under [[experts]]")
     router = Router.load(Path(config.router.path).expanduser() if config.router.path else shipped_path())
     fetch(config.embedded.models, console, home(config))
-    with console.status("reading what the router's signals need"):
-        router.features([""])  # now, so that no request waits for it or finds that it is missing
     with console.status("starting the experts"):
         pool = pools.build(config, ready=lambda name, s: console.print(f"{name} is ready after {s:.1f} s"))
     store = None
