@@ -155,6 +155,12 @@ def home(config: Config | None = None) -> Path:
     return Path(platformdirs.user_data_dir("turnout", appauthor=False))
 
 
+def home_with(member: str) -> Path:
+    """Turnout's home where it holds this file, else the home that the configuration names."""
+    usual = home()
+    return usual if (usual / member).is_file() else home(load())
+
+
 def user_file() -> Path:
     """The user's own configuration file."""
     import platformdirs

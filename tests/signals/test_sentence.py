@@ -43,3 +43,8 @@ def test_other_weights_than_at_the_fit_are_refused(tmp_path: Path) -> None:
     fitted.encoder = second
     with pytest.raises(StateError, match="refit"):
         fitted.transform(["a"])
+
+
+def test_weights_are_found_under_any_name(tmp_path: Path) -> None:
+    file = write(tmp_path / "some-weights", tensors())
+    assert len(Sentence(str(file)).fit([]).transform(["sort a list"])) == 1

@@ -51,16 +51,15 @@ class Sentence(Signal):
         return encoder.encode(texts)
 
     def _load(self) -> Remembering:
-        from turnout.config import home
-        from turnout.config import load as configuration
+        from turnout.config import home_with
         from turnout.signals.encoders.transformer import PUBLISHED, load
 
+        file = Path(self.encoder)
         if self.encoder not in PUBLISHED:
-            return load(Path(self.encoder)) if self.encoder.endswith(".safetensors") else self._language_model()
-        name = f"{self.encoder}.safetensors"
-        file = home() / "models" / name
-        if not file.is_file():  # a configuration may keep weights elsewhere
-            file = home(configuration()) / "models" / name
+            other = file.suffix == ".gguf" or not (file.suffix == ".safetensors" or file.is_file())
+            return self._language_model() if other else load(file)
+        kept = f"models/{self.encoder}.safetensors"
+        file = home_with(kept) / kept
         if not file.is_file():
             raise ParameterError(
                 f"the weights of {self.encoder} are not here; fetch them with `turnout models pull {self.encoder}`"

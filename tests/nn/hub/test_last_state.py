@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,17 +15,13 @@ from turnout.signals.sentence import Sentence
 transformers = pytest.importorskip("transformers")
 
 
-def tokens(text: str) -> dict[str, list[int]]:
-    return {"input_ids": [1 + ord(letter) % 60 for letter in text]}
-
-
 class Letters:
     """A tokenizer of single letters."""
 
     eos_token_id = 0
 
     def __call__(self, text: str) -> dict[str, list[int]]:
-        return tokens(text)
+        return {"input_ids": [1 + ord(letter) % 60 for letter in text]}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +35,7 @@ def encoder() -> LastState:
 
 def state(encoder: LastState, text: str) -> np.ndarray:
     with torch.no_grad():
-        told = encoder._model(torch.tensor([tokens(text)["input_ids"]]), output_hidden_states=True)
+        told = encoder._states(torch.tensor([Letters()(text)["input_ids"]]), output_hidden_states=True)
     return np.asarray(told.hidden_states[-1][0, -1].numpy())
 
 
@@ -63,7 +58,7 @@ def test_an_empty_text_has_a_row(encoder: LastState) -> None:
 
 def test_a_text_is_read_once(encoder: LastState, monkeypatch: pytest.MonkeyPatch) -> None:
     first = encoder.encode(["once"])
-    monkeypatch.setattr(encoder, "_model", SimpleNamespace(model=lambda **_: pytest.fail("read again")))
+    monkeypatch.setattr(encoder, "_states", lambda **_: pytest.fail("read again"))
     assert np.array_equal(encoder.encode(["once"]), first)
 
 

@@ -40,18 +40,18 @@ class LastState(Remembering):
 
     def __init__(self, model: Any, tokenizer: Any, id: str = "") -> None:
         super().__init__(id)
-        self._model, self._tokenizer = model, tokenizer
+        self._states, self._tokenizer = model.base_model, tokenizer  # without the head, whatever the family calls it
 
     @property
     def dimensions(self) -> int:
         """H."""
-        return int(self._model.config.hidden_size)
+        return int(self._states.config.hidden_size)
 
     @torch.inference_mode()
     def _embed(self, texts: dict[bytes, str]) -> Iterator[tuple[bytes, Rows]]:
         for key, text in texts.items():
             ids = self._tokenizer(text)["input_ids"][-LONGEST:] or [self._tokenizer.eos_token_id]
-            state_1TH = self._model.model(input_ids=torch.tensor([ids]), use_cache=False).last_hidden_state
+            state_1TH = self._states(input_ids=torch.tensor([ids]), use_cache=False).last_hidden_state
             row_H = state_1TH[0, -1].float().numpy()
             yield key, np.asarray(row_H / np.linalg.norm(row_H), dtype=np.float32)
 
@@ -61,15 +61,11 @@ def load(encoder: str) -> LastState:
 
     Raises UnknownNameError, ModelError (weights that are not here, or damaged) and ConfigError (no transformers).
     """
-    file = Path(encoder) if encoder.endswith(".gguf") else _pulled(encoder)
+    file = Path(encoder)
+    if file.suffix != ".gguf":
+        file = models.path(encoder, config.home_with(f"models/{models.get(encoder).file}"))
     with _READING:  # a cache alone would let two threads read gigabytes twice
         return _read(file)
-
-
-def _pulled(name: str) -> Path:
-    """The file of a model, from Turnout's home or from where a configuration keeps weights."""
-    file = models.folder() / models.get(name).file
-    return file if file.is_file() else models.path(name, config.home(config.load()))
 
 
 @cache
