@@ -32,7 +32,7 @@ SENTENCES = (  # the members where a sentence encoder is at hand, the last one a
     Logistic(on=("sentence", "arithmetic")),
     Prototypes("sentence"),
     Trees(on=("sentence", "format", "length")),
-    TaskMixture(on=("sentence", "format")),
+    TaskMixture(on=("sentence", "tfidf", "format")),
 )
 ROUNDS = 3  # who contends follows from the weights, which follow from who contends
 FEWEST = 10  # queries per fold below which weights are not learned

@@ -23,7 +23,8 @@ class TaskMixture(Estimator):
     A query gets the tasks' means, weighted by the tasks' chances; the standard error holds the means' own and what not
     knowing the task adds. Task names are needed by `fit` only; without them there is one task, and this is the constant
     estimator. `prior` queries at the expert's mean are added to every task. Limits: of what tells experts apart within
-    a task nothing is seen; tasks the log does not hold are taken for those it does.
+    a task nothing is seen; tasks the log does not hold are taken for those it does; a log without prompts stores no
+    `tfidf`, so there `on` must name what it stores.
 
     >>> x_ND = np.array([[-1.0], [-0.9], [0.9], [1.0]] * 10)
     >>> scores_NE, tasks = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]] * 10), ["math", "math", "code", "code"] * 10
@@ -34,7 +35,9 @@ class TaskMixture(Estimator):
 
     rules: ClassVar[dict[str, Rule]] = {"on": Names(), "prior": Number(0.0), "seed": Number(0, integer=True)}
 
-    def __init__(self, on: tuple[str, ...] = ("embedding", "format"), prior: float = 5.0, seed: int = 0) -> None:
+    def __init__(
+        self, on: tuple[str, ...] = ("embedding", "tfidf", "format"), prior: float = 5.0, seed: int = 0
+    ) -> None:
         self.on, self.prior, self.seed = on, prior, seed
 
     @property
