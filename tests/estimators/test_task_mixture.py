@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from turnout.estimators.task_mixture import TaskMixture
+from turnout.features import Sparse
 
 RNG = np.random.default_rng(0)
 SIDE_N = RNG.integers(0, 2, 300)
@@ -27,6 +28,15 @@ def test_chances_sum_to_one_and_doubt_widens_the_error():
     assert fitted.chances(FEATURES).sum(axis=1) == pytest.approx(np.ones(300))
     between = {"x": np.zeros((1, 2))}
     assert (fitted.predict(between)[1] > 2 * fitted.predict(CLEAR)[1].max()).all()
+
+
+def test_chances_are_the_classifiers_predictions_on_words_too():
+    words = Sparse(np.arange(301), SIDE_N.astype(np.int32), np.ones(300, dtype=np.float32), 2)
+    features = {**FEATURES, "words": words}
+    fitted = TaskMixture(on=("x", "words")).fit(features, SCORES_NE, tasks=TASKS)
+    chance_NT = fitted.classifier_.predict(features)[0]
+    assert fitted.chances(features) == pytest.approx(chance_NT / chance_NT.sum(axis=1, keepdims=True), rel=1e-5)
+    assert (fitted.chances(features).argmax(axis=1) == SIDE_N).mean() > 0.99
 
 
 def test_without_task_names_it_is_the_constant_estimator():

@@ -139,6 +139,18 @@ class LinearModel(Estimator):
         se_NE = np.sqrt(np.maximum(variance_NE, 0.0) * fast.noise_E)  # rounding alone makes it negative
         return predictor_NE.astype(np.float64), se_NE.astype(np.float64)
 
+    def _predictor(self, features: FeatureMap) -> Floats:
+        """The linear predictor alone, (N, E), float64, for whoever has no use for standard errors."""
+        fast, experts = self._prepared(), len(self.intercept_E_)
+        away_ND = side_by_side(features, fast.dense, len(features[self.on[0]])) - fast.mean_D
+        predictor_NE = away_ND @ fast.matrix_DM[:, :experts]
+        predictor_NE += fast.offset_M[:experts]
+        for name, table_SF in fast.table_SF.items():
+            block = features[name]
+            assert isinstance(block, Sparse)
+            predictor_NE += block.moments(table_SF)[:, 0, :experts]
+        return predictor_NE.astype(np.float64)
+
     def _prepared(self) -> _Prepared:
         """Learned arrays, arranged for one product per block; derived once per set of experts, never saved."""
         cached: _Prepared | None = self.__dict__.get("_cache")

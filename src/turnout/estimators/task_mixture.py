@@ -58,7 +58,7 @@ class TaskMixture(Estimator):
         rows = len(features[self.on[0]])
         if self.classifier_ is None:
             return np.ones((rows, 1))
-        chance_NT, _ = self.classifier_.predict(features)
+        chance_NT = self.classifier_.chances(features)
         return np.asarray(chance_NT / np.maximum(chance_NT.sum(axis=1, keepdims=True), 1e-12))
 
     def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
