@@ -124,16 +124,11 @@ class LinearModel(Estimator):
         principal directions, and at the mean variance of the others beyond them.
         """
         fast, experts = self._prepared(), len(self.intercept_E_)
-        away_ND = side_by_side(features, fast.dense, len(features[self.on[0]])) - fast.mean_D
-        image_NM = away_ND @ fast.matrix_DM
-        image_NM += fast.offset_M
+        away_ND, image_NM, moments = self._products(features)
         predictor_NE, along_NK = image_NM[:, :experts], image_NM[:, experts:]
         variance_NE = (along_NK * along_NK) @ fast.inverse_KE
         variance_NE += (away_ND * away_ND) @ fast.inverse_DE
-        for name, table_SF in fast.table_SF.items():
-            block = features[name]
-            assert isinstance(block, Sparse)
-            moments_N2F = block.moments(table_SF)
+        for moments_N2F in moments:
             predictor_NE += moments_N2F[:, 0, :experts]
             variance_NE += moments_N2F[:, 1, experts:]
         se_NE = np.sqrt(np.maximum(variance_NE, 0.0) * fast.noise_E)  # rounding alone makes it negative
@@ -141,15 +136,24 @@ class LinearModel(Estimator):
 
     def _predictor(self, features: FeatureMap) -> Floats:
         """The linear predictor alone, (N, E), float64, for whoever has no use for standard errors."""
-        fast, experts = self._prepared(), len(self.intercept_E_)
+        experts = len(self.intercept_E_)
+        _, predictor_NE, moments = self._products(features, experts)
+        for moments_N2F in moments:
+            predictor_NE += moments_N2F[:, 0, :experts]
+        return predictor_NE.astype(np.float64)
+
+    def _products(self, features: FeatureMap, columns: int | None = None) -> tuple[Floats, Floats, list[Floats]]:
+        """Centred dense columns, their image in the first M `columns`, and the moments of each sparse block."""
+        fast = self._prepared()
         away_ND = side_by_side(features, fast.dense, len(features[self.on[0]])) - fast.mean_D
-        predictor_NE = away_ND @ fast.matrix_DM[:, :experts]
-        predictor_NE += fast.offset_M[:experts]
+        image_NM = away_ND @ fast.matrix_DM[:, :columns]
+        image_NM += fast.offset_M[:columns]
+        moments = []
         for name, table_SF in fast.table_SF.items():
             block = features[name]
             assert isinstance(block, Sparse)
-            predictor_NE += block.moments(table_SF)[:, 0, :experts]
-        return predictor_NE.astype(np.float64)
+            moments.append(block.moments(table_SF))
+        return away_ND, image_NM, moments
 
     def _prepared(self) -> _Prepared:
         """Learned arrays, arranged for one product per block; derived once per set of experts, never saved."""
