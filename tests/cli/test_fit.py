@@ -48,7 +48,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def fitted(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("routers") / "router"
-    call("fit", log, "-o", folder, "--estimator", "ridge")
+    call("fit", log, "-o", folder, "--estimator", "ridge", "--novelty", 0)  # what is asked here is shorter than the log
     return folder
 
 
@@ -123,6 +123,7 @@ def test_targets_become_policies(log: Path, tmp_path: Path, options: list[str], 
         (["--policy", "flor"], "did you mean 'floor'"),
         (["--estimator", "rige"], "did you mean 'ridge'"),
         (["--lam=-1"], "`lam` must be a number in"),
+        (["--novelty", "1"], r"novelty must be 0 \(off\) or a share of queries below 1, got 1.0"),
     ],
 )
 def test_wrong_options_are_named(log: Path, tmp_path: Path, options: list[str], message: str) -> None:
@@ -149,6 +150,15 @@ def test_explain_for_people_and_as_json(fitted: Path) -> None:
     document = json.loads(call("explain", fitted, "-", "--json", stdin="Tell me about a river.").stdout)
     assert document["expert"] == "words"
     assert len(document["neighbours"]) == 5
+
+
+def test_explain_says_that_a_form_is_new(log: Path, tmp_path: Path) -> None:
+    made = json.loads(call("fit", log, "-o", tmp_path / "r", "--estimator", "ridge", "--json").stdout)
+    assert set(made["guard"]["novelty"]) == {"share", "limit"}
+    assert "less usual than 98% of the log's go to words" in made["verdict"]
+    shown = call("explain", tmp_path / "r", "def f(x):\n    return [x]\n").stdout
+    assert shown.startswith("words (abstained)")
+    assert "the form of this text is unlike the logged queries'" in shown
 
 
 def test_route_streams_decisions(fitted: Path) -> None:

@@ -59,8 +59,9 @@ def make_log() -> Callable[..., OutcomeLog]:
 
 @pytest.fixture(scope="session")
 def make_router() -> Callable[..., Router]:
+    # what tests ask is shorter than what they log, and most of them are not about novelty
     def make(log: OutcomeLog | None = None, **options: object) -> Router:
-        return Router.fit(log or simulate(), **{"arms": ARMS, "estimator": cheap(), **options})
+        return Router.fit(log or simulate(), **{"arms": ARMS, "estimator": cheap(), "novelty": 0.0, **options})
 
     return make
 

@@ -134,7 +134,7 @@ def test_a_log_without_text_is_fitted_on_its_stored_signals(make_log):
     full = make_log()
     stored = registry.create("signal", "format").transform(full.texts)
     log = OutcomeLog.from_arrays(None, full.experts, full.matrix(), signals={"format": stored})
-    router = Router.fit(log)
+    router = Router.fit(log, novelty=0.0)
     assert router.signal_names == ("format",)
     assert [d.expert for d in router.decide([Request(SUM), Request(WORDS)])] == ["maths", "words"]
     bare = OutcomeLog.from_arrays(None, full.experts, full.matrix())

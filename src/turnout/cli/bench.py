@@ -42,7 +42,9 @@ def command(
             help="The router, or the estimators, read this encoder: all-minilm-l6-v2, a local model, or a file."
         ),
     ] = None,
-    wary: Annotated[bool, typer.Option("--wary", help="As `fit --wary`: for kinds of queries not logged.")] = False,
+    novelty: Annotated[
+        float | None, typer.Option(help="As `fit --novelty`: the share of rarest queries, 0 to route all.")
+    ] = None,
     html: Annotated[
         Path | None,
         typer.Option(help="Also write one page: a league table, then curves, calibration and bars of each."),
@@ -59,7 +61,7 @@ def command(
     from turnout.systems import _bench as measured
 
     folder = datasets.folder(data)
-    other = bool(estimator or encoder or wary or tune)
+    other = bool(estimator or encoder or tune) or novelty is not None
     names = only.split(",") if only else _present(folder, bare=other)
     if not names:
         raise ConfigError(f"the folder must hold one of {TABLES} (routellm_* in `routellm`); got {str(folder)!r}")
@@ -67,11 +69,12 @@ def command(
         raise ConfigError(
             f"{', '.join(fixed)}: measured by a system of its own; --estimator and the like are for others"
         )
-    if (wary and estimator) or (tune and (estimator or wary)) or (curve and not tune):
-        raise ConfigError("--wary goes without --estimator, --tune without both, --curve with --tune")
+    set_share = novelty is not None
+    if (set_share and estimator) or (tune and (estimator or set_share)) or (curve and not tune):
+        raise ConfigError("--novelty goes without --estimator, --tune without both, --curve with --tune")
     if html:
         require()
-    methods = [_tuned(tune, encoder, curve=curve)] if tune else _methods(estimator, encoder, wary)
+    methods = [_tuned(tune, encoder, curve=curve)] if tune else _methods(estimator, encoder, novelty)
     evaluations: list[Evaluation] = []
     sheets: list[Sheet] = []
     bars: dict[str, Sequence[Bar]] = {}
@@ -126,13 +129,13 @@ def _present(folder: Path, *, bare: bool) -> list[str]:
     return found if bare else found + measured.present(folder)
 
 
-def _methods(estimators: list[str] | None, encoder: str | None, wary: bool) -> list[Method]:
+def _methods(estimators: list[str] | None, encoder: str | None, novelty: float | None) -> list[Method]:
     from turnout import registry
     from turnout.evaluation.methods import Fitted, Recipe
     from turnout.routers.fitting import named_estimator
 
     if not estimators:
-        return [Fitted(encoder=encoder, wary=wary)]
+        return [Fitted(encoder=encoder, options={} if novelty is None else {"novelty": novelty})]
     made = {name: named_estimator(name) for name in estimators}
     if not encoder:
         return [Recipe(estimator, name) for name, estimator in made.items()]

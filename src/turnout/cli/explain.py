@@ -75,6 +75,8 @@ def _show(console: Console, result: dict[str, Any]) -> None:
         _show_rules(console, result["rules"])
     console.print(f"[dim]guard: {escape(result['guard'])}[/dim]")
     if result["reason"] == "abstained":
+        if result["novel"]:
+            console.print("the form of this text is unlike the logged queries'")
         console.print(f"without the guard: {escape(result['policy_choice'])}")
     unit = "nominal US$ / 1,000" if result["nominal_prices"] else "US$ / 1,000"
     ordered = sorted(result["experts"], key=lambda row: -row["objective"])

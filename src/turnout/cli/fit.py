@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from turnout.routers import Router
     from turnout.types import Arm
 
+_PARTS = ("regions", "novelty")  # of a guard, that have arrays
+
 
 def command(
     log: Annotated[Path, typer.Argument(help="Outcome log: a folder, or a .parquet, .jsonl or .csv file.")],
@@ -38,9 +40,10 @@ def command(
         str | None,
         typer.Option(help="The default stack reads this encoder: all-minilm-l6-v2, a local model, or a file."),
     ] = None,
-    wary: Annotated[
-        bool, typer.Option("--wary", help="Keep to the experts' means where a query resembles nothing in the log.")
-    ] = False,
+    novelty: Annotated[
+        float | None,
+        typer.Option(help="Share of the log whose form is rarest; rarer queries go to the best single expert [0.02]."),
+    ] = None,
     judged: Annotated[
         float | None, typer.Option(help="Learn this part, 0–1, from the log's `judge_score` and the rest from `score`.")
     ] = None,
@@ -82,9 +85,9 @@ def command(
         engine,
         estimator=named_estimator(estimator) if estimator else None,
         encoder=encoder,
-        wary=wary,
         regions=int(regions) if regions and regions.isdecimal() else regions,
         smooth=smooth,
+        **({} if novelty is None else {"novelty": novelty}),
         arms=known,
         policy=chosen,
         guard=guard,
@@ -103,18 +106,18 @@ def described(router: Router) -> dict[str, Any]:
         "policy": repr(router.policy),
         "lambda": getattr(router.policy, "lam_", getattr(router.policy, "lam", None)),
         "verdict": router.guard.words(),
-        "guard": _without_centers(router.guard.state()),
+        "guard": _in_figures(router.guard.state()),
         "nominal_prices": any(arm.price.nominal for arm in router.arms),
         "unpriced": router.costs.unpriced,
         **router.summary,
     }
 
 
-def _without_centers(guard: dict[str, Any]) -> dict[str, Any]:
-    """A guard's state for reading: where its regions lie in feature space tells a reader nothing."""
-    if guard["regions"] is None:
-        return guard
-    return {**guard, "regions": {name: value for name, value in guard["regions"].items() if name != "centers"}}
+def _in_figures(guard: dict[str, Any]) -> dict[str, Any]:
+    """A guard's state for reading: where things lie in feature space tells a reader nothing."""
+    where = {"centers", "mean", "root"}
+    parts = {key: guard[key] and {k: v for k, v in guard[key].items() if k not in where} for key in _PARTS}
+    return {**guard, **parts}
 
 
 def _policy(log: OutcomeLog, arms: list[Arm], targets: dict[str, float | None], named: str | None) -> Policy | None:
@@ -143,14 +146,12 @@ def _fitted(
     *,
     estimator: Estimator | None,
     encoder: str | None,
-    wary: bool,
     regions: int | str | None,
     smooth: bool,
     **options: Any,
 ) -> Router:
     """The router, by the engine that was asked for."""
     from turnout.errors import ConfigError
-    from turnout.estimators.familiar import Familiar
     from turnout.routers import Router
     from turnout.routers.fitting import default_estimator, sentence_signal
     from turnout.routers.smoothing import smoothed_signals
@@ -160,12 +161,11 @@ def _fitted(
         raise ConfigError("--encoder is for the default estimator of --engine local")
     if engine == "local":
         made = estimator or default_estimator(log, sentences=encoder is not None)
-        made = Familiar(made) if wary else made
         signals = None if encoder is None else sentence_signal(log, encoder)
         signals = smoothed_signals(log, made, fitted=signals) if smooth else signals
         return Router.fit(log, estimator=made, signals=signals, regions=regions, **options)
-    if smooth or wary or regions is not None:
-        raise ConfigError(f"--smooth, --wary and --regions go with --engine local, got --engine {engine}")
+    if smooth or regions is not None:
+        raise ConfigError(f"--smooth and --regions go with --engine local, got --engine {engine}")
     return fit_by_chunks(log, estimator=estimator, engine=engine, **options)
 
 

@@ -129,25 +129,22 @@ def _costs(log: OutcomeLog, table: Table, train_I: Index, features: FeatureMap) 
 class Fitted:
     """The product: `Router.fit` on the training side, with calibration, policy, costs and guard.
 
-    `options` go to `Router.fit`. With an `encoder` the default stack reads that sentence encoder; a `wary` one keeps
-    to the experts' means where a query resembles nothing logged.
+    `options` go to `Router.fit`. With an `encoder` the default stack reads that sentence encoder.
     """
 
     name: str = "router"
     note: str = "fitted on the training side, guard included"
     options: Mapping[str, Any] = field(default_factory=dict)
     encoder: str | None = None
-    wary: bool = False
 
     def __call__(self, log: OutcomeLog, train_I: Index, test_I: Index, seed: int) -> Estimates:
-        from turnout.estimators.familiar import Familiar
         from turnout.routers import Router
         from turnout.routers.fitting import default_estimator, sentence_signal
 
         train, test = log.select(train_I), log.select(test_I)
         held: list[tuple[Floats, Floats]] = []
         made = default_estimator(train, sentences=self.encoder is not None)
-        options: dict[str, Any] = {"estimator": Familiar(made) if self.wary else made}
+        options: dict[str, Any] = {"estimator": made}
         if self.encoder is not None:
             options["signals"] = sentence_signal(train, self.encoder)
         options.update(self.options)

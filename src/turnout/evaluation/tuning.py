@@ -31,6 +31,7 @@ from turnout.routers.bound import stated_prices
 from turnout.routers.costs import fit_costs, held_out_costs
 from turnout.routers.evidence import Evidence, assemble, nothing, prompt_sizes, read_signals
 from turnout.routers.fitting import fit_decisions
+from turnout.routers.novelty import SHARE, Novelty
 from turnout.stats import group_folds
 from turnout.types import Arm, Price
 
@@ -84,21 +85,25 @@ class Tuned:
         model = costs.model(choice.estimator.signals)
         held_NE = held_out_costs(model, evidence, choice.found.fold_N)
         policy = choice.policy if self.goal.dollars_per_1k is None else _budget(self.goal.within_reach(held_NE))
+        read = {name: evidence.features[name] for name in choice.estimator.signals}
         calibration, guard, _ = fit_decisions(
             evidence, choice.estimator, policy, model,
             folds=self.folds, seed=seed, guard=self.guard, baseline=None, known=choice.found, cost_NE=held_NE,
+            novelty=Novelty.learn(read, SHARE),
         )  # fmt: skip
         fitted = choice.estimator.clone().fit(
             evidence.features, evidence.scores_NE, weights_NE=evidence.weights_NE, tasks=evidence.tasks
         )
-        quality_NE, _ = calibration.apply(*fitted.predict(take(features, test_I)))
-        asked_NE = model.predict(prompt_sizes(log)[test_I], features=take(features, test_I))
+        asked = take(features, test_I)
+        quality_NE, _ = calibration.apply(*fitted.predict(asked))
+        asked_NE = model.predict(prompt_sizes(log)[test_I], features=asked)
+        held_N = np.full(len(test_I), True) if guard.abstains else guard.holds(asked)
         choice_N = policy.choose(quality_NE, asked_NE)
         priced = log.has("cost")
         return TunedEstimates(
             train_quality_NE=choice.found.quality_NE,
             test_quality_NE=quality_NE,
-            choice_N=np.full(len(test_I), int(np.argmax(guard.ranking))) if guard.abstains else choice_N,
+            choice_N=choice_N if held_N is None else np.where(held_N, np.argmax(guard.ranking), choice_N),
             train_cost_NE=costs(choice.estimator.signals) if priced else None,
             test_cost_NE=asked_NE if priced else None,
             winner=choice.winner,

@@ -72,7 +72,7 @@ class Bound:
         self.fitted = any(self._known)
         self._costs = _live_costs(router.costs, self.arms, newcomers)
         self._ranking = self._fixed_ranking(router)
-        self._regions = router.guard.regions if router.guard.enabled else None
+        self._guard = router.guard
         self._ranking_E = np.array(router.guard.ranking)
         self._switching, self._lam = switching or Switching(), router.policy.worth(router.guard.lam)
         self._prompt_rates = tuple(self._of_pool(self._costs.prompt_rates[None])[0])
@@ -139,8 +139,8 @@ class Bound:
         ranking, held_N = self._ranking, None
         if ranking is None:
             objective_NX = self._policy.objective(quality_NX, cost_NX[:, : quality_NX.shape[1]])
-            if self._regions is not None:
-                held_N = self._regions.abstains(features)
+            held_N = self._guard.holds(features)
+            if held_N is not None and held_N.any():
                 objective_NX = np.where(held_N[:, None], self._ranking_E, objective_NX)
         else:
             objective_NX = np.broadcast_to(np.array(ranking), (len(requests), len(ranking)))

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from turnout.errors import ParameterError
 from turnout.estimators._ensemble import pooled
 from turnout.estimators.base import Estimator
-from turnout.estimators.familiar import Familiar
 from turnout.estimators.stack import Stack
 from turnout.features import take
 from turnout.policies.base import Policy
@@ -52,32 +51,20 @@ def cross_fit(estimator: Estimator, evidence: Evidence, folds: int, seed: int) -
     if groups < 2:
         return None
     fold_N = group_folds(evidence.groups_N, min(folds, groups), seed)
-    stack = stack_of(estimator)
-    if stack is not None and stack.weights is None:
-        return _stacked(stack, evidence, fold_N, estimator if isinstance(estimator, Familiar) else None)
+    if isinstance(estimator, Stack) and estimator.weights is None:
+        return _stacked(estimator, evidence, fold_N)
     return calibrated(fold_N, *_over_folds(estimator, evidence, fold_N), evidence)
 
 
-def stack_of(estimator: Estimator) -> Stack | None:
-    """The stack that an estimator is, or that it draws towards the means where queries are unfamiliar."""
-    inner = estimator.of if isinstance(estimator, Familiar) else estimator
-    return inner if isinstance(inner, Stack) else None
-
-
-def _stacked(stack: Stack, evidence: Evidence, fold_N: NDArray[np.int64], wary: Familiar | None) -> CrossFit:
-    """The members are held out one by one; each fold takes the weights, and the nearness, that the others teach."""
+def _stacked(stack: Stack, evidence: Evidence, fold_N: NDArray[np.int64]) -> CrossFit:
+    """The members are held out one by one; each fold takes the weights that the others teach."""
     said_M2NE = np.stack([_over_folds(member, evidence, fold_N) for member in stack.members])
     scores_NE, weights_NE = evidence.scores_NE, evidence.weights_NE
     raw_NE, se_NE = np.empty_like(scores_NE), np.empty_like(scores_NE)
     for fold in range(int(fold_N.max()) + 1):
         test_N = fold_N == fold
         weight_M = stack.learn(said_M2NE[:, 0, ~test_N], scores_NE[~test_N], weights_NE[~test_N])
-        said = pooled(weight_M, said_M2NE[:, :, test_N])
-        if wary is not None:
-            read = {name: evidence.features[name] for name in wary.on}
-            known = wary.clone().learn(take(read, np.flatnonzero(~test_N)), scores_NE[~test_N], weights_NE[~test_N])
-            said = known.shrunk(take(read, np.flatnonzero(test_N)), *said)
-        raw_NE[test_N], se_NE[test_N] = said
+        raw_NE[test_N], se_NE[test_N] = pooled(weight_M, said_M2NE[:, :, test_N])
     weight_M = stack.learn(said_M2NE[:, 0], scores_NE, weights_NE)
     return replace(calibrated(fold_N, raw_NE, se_NE, evidence), weights=tuple(weight_M.tolist()))
 

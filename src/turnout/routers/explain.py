@@ -52,12 +52,10 @@ def explain(router: Router, text: str, neighbours: int, among: Collection[str] |
     may_E = _may(router, text, among)
     case = _Case(router.policy, quality_1E[0], cost_1E[0], may_E)
     choice = case.choice
-    held, region = router.guard.abstains, None
-    if router.guard.regions is not None:
-        at = int(router.guard.regions.of(features)[0])
-        region = router.guard.regions.names[at]
-        held = held or (router.guard.enabled and not bool(router.guard.regions.passed_K[at]))
-    served = int(np.where(may_E, router.guard.ranking, -np.inf).argmax()) if held else choice
+    guard = router.guard
+    held_1 = guard.holds(features)
+    held = guard.abstains or (held_1 is not None and bool(held_1[0]))
+    served = int(np.where(may_E, guard.ranking, -np.inf).argmax()) if held else choice
     half_E = 1.96 * se_1E[0]
     rows = [
         {
@@ -75,10 +73,11 @@ def explain(router: Router, text: str, neighbours: int, among: Collection[str] |
         "text": text[:160],
         "expert": router.experts[served],
         "reason": "abstained" if held else "routed",
-        "region": region,
+        "region": None if guard.regions is None else guard.regions.names[int(guard.regions.of(features)[0])],
+        "novel": guard.novelty is not None and bool(guard.novelty.abstains(features)[0]),
         "policy": repr(router.policy),
         "policy_choice": router.experts[choice],
-        "guard": router.guard.words(),
+        "guard": guard.words(),
         "experts": rows,
         "flips": flips(router, case),
         "neighbours": nearest(router, features, neighbours),

@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from turnout import __version__, registry
 from turnout.errors import LogError, UnknownNameError
 from turnout.estimators.base import Estimator
-from turnout.estimators.stack import MEMBERS, SENTENCES
+from turnout.estimators.stack import MEMBERS, SENTENCES, Stack
 from turnout.policies.base import Policy
 from turnout.prices import CostModel
 from turnout.routers.calibration import Calibration
 from turnout.routers.costs import held_out_costs
-from turnout.routers.crossfit import CrossFit, cross_fit, replay, stack_of
+from turnout.routers.crossfit import CrossFit, cross_fit, replay
 from turnout.routers.evidence import Evidence, Values
 from turnout.routers.guard import Guard, best_single, judge, paired_gain, price_of_quality, proven
+from turnout.routers.novelty import Novelty
 from turnout.routers.regions import Regions
 from turnout.signals.base import Signal
 from turnout.stats.bootstrap import paired_bootstrap
@@ -46,11 +47,14 @@ def fit_decisions(
     known: CrossFit | None = None,
     cost_NE: Array | None = None,
     regions: Regions | None = None,
+    novelty: Novelty | None = None,
+    novel_N: NDArray[np.bool_] | None = None,
 ) -> tuple[Calibration, Guard, dict[str, Any]]:
     """Calibrate, fit `policy` in place on held-out predictions, and judge it. Also returns the table of figures.
 
     `known` are held-out predictions of this estimator on this evidence, where a search has made them already, and
-    `cost_NE` held-out costs on the same folds. With `regions` the guard's verdict is taken in each of them.
+    `cost_NE` held-out costs on the same folds. With `regions` the guard's verdict is taken in each of them. `novel_N`
+    are the queries to which the best single expert is sent as `novelty` says, where the evidence holds no features.
     """
     if baseline is not None and baseline not in evidence.experts:
         raise UnknownNameError("baseline expert", baseline, evidence.experts)
@@ -59,9 +63,8 @@ def fit_decisions(
         told_NE = costs.predict(evidence.size_N, features=evidence.features)
         return _without_evidence(evidence, policy, told_NE, guard, baseline)
     cost_NE = held_out_costs(costs, evidence, found.fold_N) if cost_NE is None else cost_NE
-    stack = stack_of(estimator)
-    if stack is not None and found.weights is not None:
-        stack.weights = found.weights
+    if isinstance(estimator, Stack) and found.weights is not None:
+        estimator.weights = found.weights
     if watch is not None:
         watch(found, cost_NE)
     policy.fit(found.quality_NE, cost_NE)
@@ -70,6 +73,9 @@ def fit_decisions(
     choice_N, baseline_N = replay(policy, found, cost_NE, evidence, values)
     if fixed is not None:
         baseline_N = np.full_like(baseline_N, fixed)
+    if novelty is not None:
+        novel_N = novelty.abstains(evidence.features) if novel_N is None else novel_N
+        choice_N = np.where(novel_N, baseline_N, choice_N)
     lam = price_of_quality(policy, found.quality_NE, cost_NE)
     (gain, low, high), support = judge(choice_N, baseline_N, evidence, values, lam=lam, seed=seed)
     averages = evidence.averages(np.ones(len(cost_NE), dtype=bool), values.cost_NE)
@@ -89,6 +95,7 @@ def fit_decisions(
         support=support,
         ranking=_ranking(policy, averages, evidence.observed, single),
         regions=regions,
+        novelty=novelty,
     )
     return found.calibration, verdict, figures(evidence, values, choice_N, baseline_N, seed=seed)
 

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from turnout.features import FeatureMap
 from turnout.policies.base import Policy
 from turnout.routers.evidence import Evidence, Values
+from turnout.routers.novelty import Novelty
 from turnout.routers.regions import Regions
 from turnout.stats.bootstrap import paired_bootstrap
 
@@ -32,8 +34,8 @@ class Guard:
     maximising utility spends as much as the policy does. The baseline is the expert that the same policy would take
     for all queries, knowing only average quality and cost on the training folds, and within the same budget.
     `ranking` is that average objective per expert, those of few outcomes last; an abstaining router follows it.
-    With `regions` the verdict is taken in each by itself, and `passed` says whether any passed. `heir` is who serves in
-    the baseline's place since experts came or went.
+    With `regions` the verdict is taken in each by itself, and `passed` says whether any passed. `novelty` tells queries
+    that the evidence does not speak of. `heir` is who serves in the baseline's place since experts came or went.
     """
 
     enabled: bool
@@ -47,6 +49,7 @@ class Guard:
     support: int
     ranking: tuple[float, ...]
     regions: Regions | None = None
+    novelty: Novelty | None = None
     heir: str | None = None
 
     def among(self, experts: Sequence[str], ranking: tuple[float, ...]) -> Guard:
@@ -64,8 +67,18 @@ class Guard:
         """Whether every request goes to the baseline."""
         return self.enabled and not self.passed
 
+    def holds(self, features: FeatureMap) -> NDArray[np.bool_] | None:
+        """Which queries go to the baseline although others are routed, shape (N,); None where none can."""
+        held = [part.abstains(features) for part in (self.regions, self.novelty) if part is not None and self.enabled]
+        return np.logical_or.reduce(held) if held else None
+
     def words(self) -> str:
         """The verdict in plain words."""
+        if self.novelty is None or self.abstains or not self.enabled:
+            return self._judged()
+        return f"{self._judged()}; {self.novelty.words(self.serves)}"
+
+    def _judged(self) -> str:
         if self.regions is None:
             return self._overall()
         regions = self.regions.words(self.serves)
@@ -95,9 +108,9 @@ class Guard:
         return f"routes unguarded: {shown}"
 
     def state(self) -> dict[str, Any]:
-        """Plain values, and the arrays of regions; NaN becomes None."""
+        """Plain values, and the arrays of regions and novelty; NaN becomes None."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        values["regions"] = None if self.regions is None else self.regions.state()
+        values |= {name: part and part.state() for name, part in (("regions", self.regions), ("novelty", self.novelty))}
         return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in values.items()}
 
     @classmethod
@@ -105,8 +118,9 @@ class Guard:
         """The inverse of `state`."""
         values: dict[str, Any] = {k: float("nan") if v is None else v for k, v in state.items()}
         regions = None if state.get("regions") is None else Regions.from_state(state["regions"])
+        novelty = None if state.get("novelty") is None else Novelty.from_state(state["novelty"])
         ranking, heir = tuple(state["ranking"]), state.get("heir")
-        return cls(**{**values, "ranking": ranking, "regions": regions, "heir": heir})
+        return cls(**{**values, "ranking": ranking, "regions": regions, "novelty": novelty, "heir": heir})
 
 
 def judge(

@@ -24,6 +24,7 @@ from turnout.routers.calibration import Calibration
 from turnout.routers.evidence import nothing
 from turnout.routers.examples import Examples
 from turnout.routers.guard import Guard
+from turnout.routers.novelty import SHARE, Novelty
 from turnout.routers.switching import Switching
 from turnout.signals.base import Signal
 from turnout.types import Arm, Decision, How, Limits, Price, Request
@@ -91,6 +92,7 @@ class Router:
         watch: Callable[[CrossFit, Array], None] | None = None,
         known: CrossFit | None = None,
         regions: int | str | None = None,
+        novelty: float = SHARE,
     ) -> Self:
         """Learn from a log; every figure comes from queries that were held out, near-duplicates together.
 
@@ -99,7 +101,9 @@ class Router:
         `signals` are fitted ones to reuse. `examples` logged queries are kept for explanations, with the first 160
         characters of their text unless `keep_text` is False. `watch` is told the held-out predictions and costs;
         `known` are such predictions, made before by this estimator on this log. `regions` (a number of clusters, or
-        "tasks") lets the guard judge each region of queries by itself.
+        "tasks") lets the guard judge each region of queries by itself; `novelty` is the share of logged queries, those
+        of the least usual form, beyond which a query goes to the best single expert (0: none; only an estimator that
+        reads the signal `format` can tell).
         Raises LogError for a log without scores, ParameterError for a budget out of reach.
         """
         from turnout.routers.costs import fit_costs
@@ -116,6 +120,7 @@ class Router:
         calibration, verdict, found = fit_decisions(
             evidence, estimator, policy, costs,
             folds=folds, seed=seed, guard=guard, baseline=baseline, watch=watch, known=known, regions=drawn,
+            novelty=Novelty.learn(evidence.features, novelty),
         )  # fmt: skip
         estimator.fit(evidence.features, evidence.scores_NE, weights_NE=evidence.weights_NE, tasks=evidence.tasks)
         return cls.settled(
@@ -195,9 +200,8 @@ class Router:
         if self.guard.abstains:
             return np.full(len(quality_NE), fixed, dtype=np.intp)
         choice_N = self.policy.choose(quality_NE, cost_NE, np.broadcast_to(mask_E, quality_NE.shape))
-        if self.guard.enabled and self.guard.regions is not None:
-            choice_N[self.guard.regions.abstains(features)] = fixed
-        return choice_N
+        held_N = self.guard.holds(features)
+        return choice_N if held_N is None else np.where(held_N, fixed, choice_N)
 
     def explain(self, text: str, *, neighbours: int = 5, among: Collection[str] | None = None) -> dict[str, Any]:
         """Why this text goes where it goes: estimates, arithmetic, neighbours, and what would flip the choice.

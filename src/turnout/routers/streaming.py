@@ -33,6 +33,7 @@ from turnout.routers.crossfit import CrossFit, calibrated
 from turnout.routers.evidence import Evidence, assemble, nothing
 from turnout.routers.examples import Examples
 from turnout.routers.fitting import default_policy, describe_fit, fit_decisions
+from turnout.routers.novelty import SHARE, Novelty
 from turnout.routers.router import Router, named_arms
 from turnout.signals.base import Signal
 from turnout.stats.folds import group_folds
@@ -61,6 +62,7 @@ def fit_by_chunks(
     chunk: int = CHUNK,
     engine: str = "chunks",
     keep_text: bool = True,
+    novelty: float = SHARE,
 ) -> Router:
     """What `Router.fit` makes with a `ridge` estimator on dense signals and a full log with prompts.
 
@@ -89,8 +91,9 @@ def fit_by_chunks(
     if groups < 2:
         raise LogError("by chunks at least two queries that differ are needed")
     work = _Work(ridge, signals, evidence, group_folds(evidence.groups_N, min(folds, groups), seed), chunk)
-    found, cost_NE, fitted = work.run(
-        _engine(engine), fold_costs(costs, drawn, work.fold_N[sampled_N], min(folds, groups))
+    unusual = Novelty.learn(drawn.features, novelty)
+    found, cost_NE, novel_N, fitted = work.run(
+        _engine(engine), fold_costs(costs, drawn, work.fold_N[sampled_N], min(folds, groups)), unusual
     )
     calibration, verdict, figures = fit_decisions(
         evidence,
@@ -103,6 +106,8 @@ def fit_by_chunks(
         baseline=None,
         known=found,
         cost_NE=cost_NE,
+        novelty=unusual,
+        novel_N=novel_N,
     )
     return Router.settled(
         signals=signals,
@@ -134,18 +139,22 @@ class _Work:
         rows = len(fold_N)
         self.parts = [np.arange(start, min(start + chunk, rows)) for start in range(0, rows, chunk)]
 
-    def run(self, engine: Engine[Any], costs: Sequence[CostModel]) -> tuple[CrossFit, Array, Ridge]:
-        """Held-out predictions and costs of all queries, and the model of all."""
+    def run(
+        self, engine: Engine[Any], costs: Sequence[CostModel], novelty: Novelty | None
+    ) -> tuple[CrossFit, Array, NDArray[np.bool_], Ridge]:
+        """Held-out predictions and costs of all queries, which of them are novel, and the model of all."""
         per_fold = self._moments(engine)
         total = sum(per_fold[1:], per_fold[0])
         everywhere = np.ones(len(self.fold_N), dtype=bool)
         models = [self._model(total - part, self.fold_N != fold) for fold, part in enumerate(per_fold)]
         raw_NE, se_NE, cost_NE = np.empty((3, *self.evidence.scores_NE.shape))
         tasks = [(self._texts(at), self.fold_N[at], self.evidence.size_N[at]) for at in self.parts]
-        ask = partial(_predicted, self.signals, models, costs)
+        novel_N = np.zeros(len(self.fold_N), dtype=bool)
+        ask = partial(_predicted, self.signals, models, costs, novelty)
         for at, told in zip(self.parts, engine(ask, tasks), strict=True):
-            raw_NE[at], se_NE[at], cost_NE[at] = told
-        return calibrated(self.fold_N, raw_NE, se_NE, self.evidence), cost_NE, self._model(total, everywhere)
+            raw_NE[at], se_NE[at], cost_NE[at], novel_N[at] = told
+        found = calibrated(self.fold_N, raw_NE, se_NE, self.evidence)
+        return found, cost_NE, novel_N, self._model(total, everywhere)
 
     def _moments(self, engine: Engine[Any]) -> list[Moments]:
         tasks = [(self._texts(at), self.evidence.scores_NE[at], self.fold_N[at]) for at in self.parts]
@@ -178,8 +187,9 @@ def _predicted(
     signals: Mapping[str, Signal],
     models: Sequence[Ridge],
     costs: Sequence[CostModel],
+    novelty: Novelty | None,
     task: tuple[list[str], NDArray[np.int64], Array],
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
     texts, fold_N, size_N = task
     features = _transform(signals, texts)
     mean_NE, se_NE, cost_NE = np.empty((3, len(texts), len(models[0].intercept_E_)))
@@ -188,7 +198,8 @@ def _predicted(
         some = {name: np.asarray(values)[at] for name, values in features.items()}
         mean_NE[at], se_NE[at] = models[int(fold)].predict(some)
         cost_NE[at] = costs[int(fold)].predict(size_N[at], features=some)
-    return mean_NE, se_NE, cost_NE
+    novel_N = np.zeros(len(texts), dtype=bool) if novelty is None else novelty.abstains(features)
+    return mean_NE, se_NE, cost_NE, novel_N
 
 
 def _transform(signals: Mapping[str, Signal], texts: Sequence[str]) -> dict[str, Features]:
