@@ -11,6 +11,7 @@ median for the parametric methods, 400 µs for kNN, 5,000 prompts/s in batches. 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import statistics
@@ -122,7 +123,8 @@ def main() -> None:
     for name, estimator in estimators().items():
         if options.only in {None, name}:
             rows = 10_000 if name == "knn" else options.fit
-            router = Router.fit(log_of(rows), estimator=estimator, folds=2, guard=False)
+            router = Router.fit(log_of(rows), estimator=estimator, folds=2)
+            router.guard = dataclasses.replace(router.guard, passed=True)  # one that abstains would have less to do
             results[name] = measure(router, prompts)
             if not options.json:
                 shown = "{decide_us:8.0f} µs median {least_us:7.0f} µs least {batch_per_s:9,.0f} prompts/s"

@@ -103,8 +103,10 @@ class Component(Registered):
 
     def require_fitted(self) -> None:
         """Raise NotFittedError where `fit` has not run."""
-        if not any(map(_is_learned, reversed(vars(self)))):  # what is learned is set last, so it is found first
-            raise NotFittedError(f"{type(self).__name__} is not fitted; call `fit` first")
+        for attribute in reversed(vars(self)):  # what is learned is set last, so it is found first
+            if _is_learned(attribute):
+                return
+        raise NotFittedError(f"{type(self).__name__} is not fitted; call `fit` first")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.params().items())})"

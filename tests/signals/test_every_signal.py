@@ -51,7 +51,8 @@ def test_any_text_gives_finite_rows_of_one_width(fitted: dict[str, Signal], name
     assert row.shape == (1, width)
     assert row.dtype == np.float32
     assert np.isfinite(row).all()
-    assert np.abs(row).max(initial=0.0) <= 10.0
+    most = len(text) if name == "tokens" else 10.0  # counts grow with the text
+    assert np.abs(row).max(initial=0.0) <= most
 
 
 @pytest.mark.parametrize("name", NAMES)

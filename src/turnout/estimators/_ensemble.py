@@ -6,9 +6,11 @@ Shape letters: N queries, E experts.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
+from turnout.estimators._model import LinearModel, asked
 from turnout.estimators.base import Estimator
 from turnout.features import FeatureMap, Floats
 
@@ -42,9 +44,23 @@ class Ensemble(Estimator):
         )
 
     def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
-        said = [part_NE for member in self.members_ for part_NE in member.predict(features)]
-        together = np.concatenate(said, dtype=np.float64)
-        return pooled(np.asarray(self._shares()), together.reshape(len(self.members_), 2, *said[0].shape))
+        said: list[tuple[Floats, Floats] | None] = [None] * len(self.members_)
+        alike = self._alike()
+        if alike:
+            models = [cast(LinearModel, self.members_[m]) for m in alike]
+            predictor_NME, se_NME = asked(self, models, features).linear(features)
+            mean_NME = models[0].link(predictor_NME)
+            for at, m in enumerate(alike):
+                said[m] = mean_NME[:, at], se_NME[:, at]
+        told = [pair or member.predict(features) for pair, member in zip(said, self.members_, strict=True)]
+        together = np.concatenate([part_NE for pair in told for part_NE in pair], dtype=np.float64)
+        return pooled(np.asarray(self._shares()), together.reshape(len(told), 2, *told[0][0].shape))
+
+    def _alike(self) -> list[int]:
+        """Members that one product answers for: linear models of one class."""
+        kinds = [type(member) if isinstance(member, LinearModel) else None for member in self.members_]
+        first = next((kind for kind in kinds if kind is not None), None)
+        return [m for m, kind in enumerate(kinds) if kind is first is not None]
 
     def _add_expert(self, features: FeatureMap, scores_N: Floats) -> None:
         for member in self.members_:

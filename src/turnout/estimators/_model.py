@@ -6,7 +6,7 @@ Shape letters: N queries, E experts, D dense columns (no constant), S sparse col
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from operator import is_
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from turnout.base import Number, Rule
 from turnout.errors import ParameterError
+from turnout.estimators._jointly import Jointly, Part
 from turnout.estimators._linear import (
     KEPT,
     PENALTIES,
@@ -23,11 +24,10 @@ from turnout.estimators._linear import (
     Weights,
     even_weights,
     leave_one_out,
-    side_by_side,
 )
 from turnout.estimators._rules import Names, Several
 from turnout.estimators.base import Estimator, weighted_mean
-from turnout.features import FeatureMap, Floats, Sparse
+from turnout.features import FeatureMap, Floats
 
 
 class LinearModel(Estimator):
@@ -117,50 +117,17 @@ class LinearModel(Estimator):
         intercept_E = self._level(center_E) + weights.dense_DE[0] - design.scaling.mean_D @ dense_DE
         return dense_DE.astype(np.float32), intercept_E
 
-    def _linear(self, features: FeatureMap) -> tuple[Floats, Floats]:
-        """The linear predictor and its standard error, both (N, E), float64.
+    def link(self, predictor: Floats) -> Floats:
+        """The mean that a linear predictor stands for."""
+        raise NotImplementedError
 
-        The error's square is the noise times the leverage, `x (X'X + penalty)^-1 x`, which is exact along the first K
-        principal directions, and at the mean variance of the others beyond them.
-        """
-        fast, experts = self._prepared(), len(self.intercept_E_)
-        away_ND, image_NM, moments = self._products(features)
-        predictor_NE, along_NK = image_NM[:, :experts], image_NM[:, experts:]
-        variance_NE = (along_NK * along_NK) @ fast.inverse_KE
-        variance_NE += (away_ND * away_ND) @ fast.inverse_DE
-        for moments_N2F in moments:
-            predictor_NE += moments_N2F[:, 0, :experts]
-            variance_NE += moments_N2F[:, 1, experts:]
-        se_NE = np.sqrt(np.maximum(variance_NE, 0.0) * fast.noise_E)  # rounding alone makes it negative
-        return predictor_NE.astype(np.float64), se_NE.astype(np.float64)
+    def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
+        predictor_N1E, se_N1E = asked(self, (self,), features).linear(features)
+        return self.link(predictor_N1E[:, 0]), se_N1E[:, 0]
 
-    def _predictor(self, features: FeatureMap) -> Floats:
-        """The linear predictor alone, (N, E), float64, for whoever has no use for standard errors."""
-        experts = len(self.intercept_E_)
-        _, predictor_NE, moments = self._products(features, experts)
-        for moments_N2F in moments:
-            predictor_NE += moments_N2F[:, 0, :experts]
-        return predictor_NE.astype(np.float64)
-
-    def _products(self, features: FeatureMap, columns: int | None = None) -> tuple[Floats, Floats, list[Floats]]:
-        """Centred dense columns, their image in the first M `columns`, and the moments of each sparse block."""
-        fast = self._prepared()
-        away_ND = side_by_side(features, fast.dense, len(features[self.on[0]])) - fast.mean_D
-        image_NM = away_ND @ fast.matrix_DM[:, :columns]
-        image_NM += fast.offset_M[:columns]
-        moments = []
-        for name, table_SF in fast.table_SF.items():
-            block = features[name]
-            assert isinstance(block, Sparse)
-            moments.append(block.moments(table_SF))
-        return away_ND, image_NM, moments
-
-    def _prepared(self) -> _Prepared:
-        """Learned arrays, arranged for one product per block; derived once per set of experts, never saved."""
-        cached: _Prepared | None = self.__dict__.get("_cache")
-        if cached is None or cached.source is not self.size_E_:
-            cached = self._cache = self._prepare()
-        return cached
+    def chances(self, features: FeatureMap) -> Floats:
+        """What `predict` gives as means, (N, E), without the time that standard errors take."""
+        return self.link(asked(self, (self,), features).predictor(features)[:, 0])
 
     def _mixed(self) -> tuple[Floats, Floats, dict[str, Floats]]:
         """Intercept, dense and sparse weights: the mean over this model and those on fewer signals."""
@@ -174,27 +141,31 @@ class LinearModel(Estimator):
         count = np.float32(1 + len(self.fewer_))
         return intercept_E / count, dense_DE / count, {name: w_SE / count for name, w_SE in sparse.items()}
 
-    def _prepare(self) -> _Prepared:
-        intercept_E, dense_DE, weights_SE = self._mixed()
-        turned_DK = self.basis_DK_[1:] * self.factor_D_[:, None]
+    def part(self) -> Part:
+        """What this model brings where several are asked together.
+
+        The leverage `x (X'X + penalty)^-1 x` is exact along the first K principal directions, and at the mean variance
+        of the others beyond them.
+        """
+        level_E, dense_DE, weights_SE = self._mixed()
         size_E = self.size_E_[:1] if np.ptp(self.size_E_) == 0 else self.size_E_  # then one leverage serves all
 
         def inverted(variance_K: Floats) -> Floats:
             return (1.0 / (variance_K[:, None] * size_E + self.penalty_)).astype(np.float32)
 
-        tail_1E = inverted(np.array([self.tail_])) * (len(self.basis_DK_) > KEPT)  # 0 where every direction is kept
-        constant_D1 = np.zeros((len(dense_DE), 1))
-        return _Prepared(
-            source=self.size_E_,
+        tail_1V = inverted(np.array([self.tail_])) * (len(self.basis_DK_) > KEPT)  # 0 where every direction is kept
+        return Part(
             dense=tuple(name for name in self.on if name not in self.sparse_),
-            mean_D=self.mean_D_.astype(np.float32),
-            matrix_DM=np.hstack([dense_DE, turned_DK, constant_D1]).astype(np.float32),
-            offset_M=np.hstack([intercept_E + self.mean_D_ @ dense_DE, self.basis_DK_[0], 1.0]).astype(np.float32),
-            inverse_KE=np.concatenate([inverted(self.value_K_) - tail_1E, tail_1E]),
-            noise_E=self.variance_E_.astype(np.float32),
-            inverse_DE=(self.factor_D_**2)[:, None].astype(np.float32) * tail_1E,
-            table_SF={
-                name: np.hstack([w_SE, inverted(self.diagonal_[name]) * np.float32(self.scale_[name] ** 2)])
+            mean_D=self.mean_D_,
+            weights_DE=dense_DE,
+            level_E=level_E + self.mean_D_ @ dense_DE,
+            turned_DK=np.pad(self.basis_DK_[1:] * self.factor_D_[:, None], ((0, 0), (0, 1))),
+            shift_K=np.append(self.basis_DK_[0], 1.0),
+            inverse_KV=np.concatenate([inverted(self.value_K_) - tail_1V, tail_1V]),
+            inverse_DV=(self.factor_D_**2)[:, None] * tail_1V,
+            noise_E=self.variance_E_,
+            sparse={
+                name: (w_SE, inverted(self.diagonal_[name]) * np.float32(self.scale_[name] ** 2))
                 for name, w_SE in weights_SE.items()
             },
         )
@@ -222,22 +193,16 @@ class LinearModel(Estimator):
         self.variance_E_, self.size_E_ = np.delete(self.variance_E_, column), np.delete(self.size_E_, column)
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """Columns of `matrix_DM`: experts' predictors, K directions, a constant. Rows of `table_SF`: weights, inverses.
+def asked(holder: Estimator, models: Sequence[LinearModel], features: FeatureMap) -> Jointly:
+    """Models fitted on the same queries, arranged for one product per block.
 
-    Leverage is |scaled x|² at the inverse of the tail, and along the K directions what theirs differ from that by.
+    Derived once per set of experts, kept by the estimator that asks, and never saved.
     """
-
-    source: Floats
-    dense: tuple[str, ...]
-    mean_D: Floats
-    matrix_DM: Floats
-    offset_M: Floats
-    inverse_KE: Floats
-    inverse_DE: Floats
-    noise_E: Floats
-    table_SF: dict[str, Floats]
+    source = [model.size_E_ for model in models]
+    cached: tuple[list[Floats], Jointly] | None = holder.__dict__.get("_cache")
+    if cached is None or not all(map(is_, cached[0], source)):
+        cached = holder.__dict__["_cache"] = source, Jointly.of([model.part() for model in models], features)
+    return cached[1]
 
 
 def _split(design: Design, values_SE: Floats) -> dict[str, Floats]:

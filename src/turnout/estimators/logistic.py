@@ -7,7 +7,7 @@ import numpy as np
 from turnout.estimators._linear import Design, Spectrum, Weights, solve
 from turnout.estimators._losses import sigmoid
 from turnout.estimators._model import LinearModel
-from turnout.features import FeatureMap, Floats
+from turnout.features import Floats
 
 __all__ = ["Logistic"]
 
@@ -66,13 +66,9 @@ class Logistic(LinearModel):
         clipped_E = np.clip(center_E, EDGE, 1 - EDGE)
         return np.asarray(np.log(clipped_E / (1 - clipped_E)))
 
-    def chances(self, features: FeatureMap) -> Floats:
-        """What `predict` gives as means, (N, E), without the time that standard errors take."""
-        return sigmoid(self._predictor(features))
-
-    def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
-        predictor_NE, se_NE = self._linear(features)
-        return sigmoid(predictor_NE), se_NE
+    def link(self, predictor: Floats) -> Floats:
+        """The logistic function."""
+        return sigmoid(predictor)
 
 
 def _curvature(x_NE: Floats) -> Floats:

@@ -6,7 +6,7 @@ import numpy as np
 
 from turnout.estimators._linear import Design, Spectrum, Weights, solve
 from turnout.estimators._model import LinearModel
-from turnout.features import FeatureMap, Floats
+from turnout.features import Floats
 
 __all__ = ["Ridge"]
 
@@ -34,6 +34,6 @@ class Ridge(LinearModel):
     def _level(self, center_E: Floats) -> Floats:
         return center_E
 
-    def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
-        mean_NE, se_NE = self._linear(features)
-        return np.minimum(np.maximum(mean_NE, 0.0), 1.0), se_NE
+    def link(self, predictor: Floats) -> Floats:
+        """The predictor within [0, 1]."""
+        return np.minimum(np.maximum(predictor, 0.0), 1.0)

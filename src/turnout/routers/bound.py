@@ -136,12 +136,14 @@ class Bound:
         if not self.fitted:
             return [_Row((), (), tuple(cost), self._ranking or ()) for cost in cost_NP]
         quality_NX, se_NX = self._calibration.apply(*self._estimator.predict(features))
-        ranking, held_N = self._ranking, None
+        held: list[bool] = []
+        ranking = self._ranking
         if ranking is None:
             objective_NX = self._policy.objective(quality_NX, cost_NX[:, : quality_NX.shape[1]])
             held_N = self._guard.holds(features)
-            if held_N is not None and held_N.any():
-                objective_NX = np.where(held_N[:, None], self._ranking_E, objective_NX)
+            held = [] if held_N is None else held_N.tolist()
+            if any(held):
+                objective_NX = np.where(np.array(held)[:, None], self._ranking_E, objective_NX)
         else:
             objective_NX = np.broadcast_to(np.array(ranking), (len(requests), len(ranking)))
         if self._newcomers:
@@ -149,11 +151,8 @@ class Bound:
                 quality_NX, se_NX, objective_NX, self._newcomers if ranking is None else 0, self._newcomers
             )
         quality_NP, se_NP, objective_NP = (self._of_pool(a_NX) for a_NX in (quality_NX, se_NX, objective_NX))
-        rows = zip(quality_NP, se_NP, cost_NP, objective_NP, strict=True)
-        if held_N is not None:
-            held = held_N.tolist()
-            return [_Row(tuple(q), tuple(se), tuple(c), tuple(o), held[n]) for n, (q, se, c, o) in enumerate(rows)]
-        return [_Row(tuple(q), tuple(se), tuple(c), tuple(o)) for q, se, c, o in rows]
+        rows = zip(quality_NP, se_NP, cost_NP, objective_NP, held or [False] * len(requests), strict=True)
+        return [_Row(tuple(q), tuple(se), tuple(c), tuple(o), h) for q, se, c, o, h in rows]
 
     def _of_pool(self, values_NX: NDArray[Any]) -> list[list[float]]:
         """The pool's columns as Python numbers."""

@@ -70,7 +70,7 @@ class Guard:
     def holds(self, features: FeatureMap) -> NDArray[np.bool_] | None:
         """Which queries go to the baseline although others are routed, shape (N,); None where none can."""
         held = [part.abstains(features) for part in (self.regions, self.novelty) if part is not None and self.enabled]
-        return np.logical_or.reduce(held) if held else None
+        return None if not held else held[0] if len(held) == 1 else np.logical_or(*held)
 
     def words(self) -> str:
         """The verdict in plain words."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 _LOWER = bytes(byte if byte in b"abcdefghijklmnopqrstuvwxyz" else 32 for byte in bytes(range(256)).lower())
 
 
-def letters(text: str) -> list[str]:
+@lru_cache(maxsize=8)  # one signal after the other asks for those of the same text
+def letters(text: str) -> tuple[str, ...]:
     """The longest runs of a–z and A–Z, in lower case; every other character parts them.
 
     >>> letters("Don't panic: it's 42!")
-    ['don', 't', 'panic', 'it', 's']
+    ('don', 't', 'panic', 'it', 's')
     """
-    return text.encode("utf-8", "surrogatepass").translate(_LOWER).decode("ascii").split()
+    return tuple(text.encode("utf-8", "surrogatepass").translate(_LOWER).decode("ascii").split())

@@ -130,4 +130,5 @@ def _row(whole: str, text: str) -> list[float]:
 
 def _byte_shares(raw: bytes) -> list[float]:
     classes, size = raw.translate(_CLASS_OF), max(len(raw), 1)
-    return [min(classes.count(place) * factor / size, 3.0) for place, factor in _CLASSES]
+    present = set(classes)
+    return [min(classes.count(place) * factor / size, 3.0) if place in present else 0.0 for place, factor in _CLASSES]

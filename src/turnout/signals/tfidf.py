@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import accumulate, chain
 from typing import ClassVar, TypeAlias
 
@@ -220,12 +221,18 @@ def _char_grams(word: str, span: Span) -> list[str]:
     [' to', 'to ', ' to ']
     """
     padded = f" {word} "
-    grams: list[str] = []
-    for n in range(span[0], span[1] + 1):
-        grams += [padded[start : start + n] for start in range(max(len(padded) - n, 0) + 1)]
-        if len(padded) <= n:
+    return list(map(padded.__getitem__, _slices(len(padded), *span)))
+
+
+@lru_cache(maxsize=64)
+def _slices(length: int, shortest: int, longest: int) -> tuple[slice, ...]:
+    """Where the n-grams of a text of this length lie."""
+    found: list[slice] = []
+    for n in range(shortest, longest + 1):
+        found += [slice(start, start + n) for start in range(max(length - n, 0) + 1)]
+        if length <= n:
             break
-    return grams
+    return tuple(found)
 
 
 def _split(terms: NDArray[np.uint8]) -> list[str]:
