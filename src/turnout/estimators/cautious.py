@@ -8,7 +8,6 @@ from typing import ClassVar
 import numpy as np
 
 from turnout.base import Number, Of, Rule
-from turnout.estimators._around import Around
 from turnout.estimators.base import Estimator
 from turnout.estimators.ridge import Ridge
 from turnout.features import FeatureMap, Floats
@@ -16,7 +15,7 @@ from turnout.features import FeatureMap, Floats
 __all__ = ["Cautious"]
 
 
-class Cautious(Around):
+class Cautious(Estimator):
     """The estimator `of`, with every expert that joins later predicted `caution` standard errors lower.
 
     Without this an expert known by a few dozen outcomes is asked wherever luck made it look best, which costs several
@@ -37,6 +36,19 @@ class Cautious(Around):
 
     def __init__(self, of: Estimator = Ridge(), caution: float = 1.0) -> None:
         self.of, self.caution = of, caution
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        return self.of.signals
+
+    @property
+    def models(self) -> int:
+        return self.of.models
+
+    def check(self) -> None:
+        """Raise ParameterError for a parameter, of this estimator or the inner one, that breaks its rule."""
+        super().check()
+        self.of.check()
 
     @classmethod
     def around(cls, fitted: Estimator, experts: int, caution: float) -> Cautious:
