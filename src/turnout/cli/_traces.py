@@ -19,7 +19,7 @@ REASONS = {
     "routed": "It has the largest objective among the experts that could take the request.",
     "explored": "It was drawn at random, to learn ([router] explore); the objective did not decide.",
     "kept": "It served this conversation before, and no other gains more than [router] switch_margin.",
-    "abstained": "The router is not surely better than its best single expert, so that one answers.",
+    "abstained": "The router is not surely better here than its best single expert, so that one answers.",
     "forced": "The client named this expert.",
     "unfitted": "The router was never fitted on these experts, so the default answers.",
     "only": "No other expert could take the request.",
