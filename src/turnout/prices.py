@@ -144,12 +144,13 @@ class CostModel:
         fixed_E, per_token_E, per_answer_E = self._rates
         size_N1 = np.asarray(size_N, dtype=np.float64)[:, None]
         factor_NE = self.departures.factors(features) if features is not None and self.departures.on else None
-        cost_NE = self._answers(size_N1, max_tokens_N, factor_NE)
-        cost_NE *= per_answer_E
-        asked_NE = fixed_E + per_token_E * size_N1
-        if factor_NE is not None and None in self.prices:
-            asked_NE = np.where(self._lined, asked_NE * factor_NE, asked_NE)
-        cost_NE += asked_NE
+        cost_NE = per_token_E * size_N1
+        cost_NE += fixed_E
+        lined_E, lines = self._lined
+        if factor_NE is not None and lines:
+            cost_NE *= np.where(lined_E, factor_NE, 1.0)
+        if lines < len(lined_E):  # else no answer has a price
+            cost_NE += self._answers(size_N1, max_tokens_N, factor_NE) * per_answer_E
         return cost_NE
 
     def reprice(self, expert: str, price: Price) -> CostModel:
@@ -258,9 +259,10 @@ class CostModel:
         return fixed_E, rate_E2[:, 0] * self.prompt[:, 1] + self.line[:, 1], np.ascontiguousarray(rate_E2[:, 1])
 
     @cached_property
-    def _lined(self) -> NDArray[np.bool_]:
-        """Experts whose cost is a line in the prompt's size."""
-        return np.array([price is None for price in self.prices])
+    def _lined(self) -> tuple[NDArray[np.bool_], int]:
+        """Whose cost is a line in the prompt's size, and how many they are."""
+        lined_E = np.array([price is None for price in self.prices], dtype=bool)
+        return lined_E, int(lined_E.sum())
 
     def _column(self, expert: str) -> int:
         if expert not in self.experts:
