@@ -86,5 +86,6 @@ def test_a_router_is_fitted_on_the_export_without_text(tmp_path: Path) -> None:
     assert not log.has_text
     router = Router.fit(log, signals={"format": signal})
     assert not router.guard.abstains, router.guard.words()
-    chosen = router.decide([Request("def g(): return 7\n" * 3), Request("who is number 900 of the 12")])
+    fresh = "def f_900(x):\n    return x + 900\n" + "    # more\n" * 7
+    chosen = router.decide([Request(fresh), Request("who was tall and number 900?")])
     assert [decision.expert for decision in chosen] == ["code", "chat"]
