@@ -58,9 +58,8 @@ class Ensemble(Estimator):
 
     def _alike(self) -> list[int]:
         """Members that one product answers for: linear models of one class."""
-        kinds = [type(member) if isinstance(member, LinearModel) else None for member in self.members_]
-        first = next((kind for kind in kinds if kind is not None), None)
-        return [m for m, kind in enumerate(kinds) if kind is first is not None]
+        kind = next((type(member) for member in self.members_ if isinstance(member, LinearModel)), None)
+        return [m for m, member in enumerate(self.members_) if type(member) is kind]
 
     def _add_expert(self, features: FeatureMap, scores_N: Floats) -> None:
         for member in self.members_:

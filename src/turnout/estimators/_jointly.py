@@ -97,7 +97,7 @@ class Jointly:
         )
 
     def linear(self, features: FeatureMap) -> tuple[Floats, Floats]:
-        """Every model's linear predictor and its standard error, both (N, M, E), float64."""
+        """Every model's linear predictor and its standard error, both (N, M, E), float32."""
         models, experts = self.noise_ME.shape
         away_ND = self._away(features)
         rows, leverages = len(away_ND), self.inverse_KX.shape[1] // models
@@ -115,11 +115,10 @@ class Jointly:
             predictor_NME[:, which] += moments_N2F[:, 0, :weights].reshape(rows, readers, experts)
             variance_NMV[:, which] += moments_N2F[:, 1, weights:].reshape(rows, readers, leverages)
         np.maximum(variance_NMV, 0.0, out=variance_NMV)  # rounding alone makes it negative
-        se_NME = np.sqrt(variance_NMV * self.noise_ME)
-        return predictor_NME.astype(np.float64), se_NME.astype(np.float64)
+        return predictor_NME, np.sqrt(variance_NMV * self.noise_ME)
 
     def predictor(self, features: FeatureMap) -> Floats:
-        """Every model's linear predictor alone, (N, M, E), float64, for whoever has no use for standard errors."""
+        """Every model's linear predictor alone, (N, M, E), float32, for whoever has no use for standard errors."""
         models, experts = self.noise_ME.shape
         image_NF = self._away(features) @ self.matrix_DF[:, : models * experts]
         image_NF += self.offset_F[: models * experts]
@@ -127,7 +126,7 @@ class Jointly:
         for signal, which, weights, rows_SF in self.tables:
             moments_NF = _moments(features, signal, rows_SF)[:, 0, :weights]
             predictor_NME[:, which] += moments_NF.reshape(len(image_NF), weights // experts, experts)
-        return predictor_NME.astype(np.float64)
+        return predictor_NME
 
     def _away(self, features: FeatureMap) -> Floats:
         """Centred dense columns, (N, D)."""

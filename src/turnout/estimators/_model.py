@@ -123,11 +123,11 @@ class LinearModel(Estimator):
 
     def _predict(self, features: FeatureMap) -> tuple[Floats, Floats]:
         predictor_N1E, se_N1E = asked(self, (self,), features).linear(features)
-        return self.link(predictor_N1E[:, 0]), se_N1E[:, 0]
+        return self.link(predictor_N1E[:, 0].astype(np.float64)), se_N1E[:, 0].astype(np.float64)
 
     def chances(self, features: FeatureMap) -> Floats:
         """What `predict` gives as means, (N, E), without the time that standard errors take."""
-        return self.link(asked(self, (self,), features).predictor(features)[:, 0])
+        return self.link(asked(self, (self,), features).predictor(features)[:, 0].astype(np.float64))
 
     def _mixed(self) -> tuple[Floats, Floats, dict[str, Floats]]:
         """Intercept, dense and sparse weights: the mean over this model and those on fewer signals."""
