@@ -51,14 +51,17 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=100, help="the first seed; 0 to 4 are those of the bars")
     options = parser.parse_args()
     log = datasets.load(options.table)
+    if not log.tasks:
+        parser.error(f"{options.table} has no task names")
+    tasks = log.tasks
     table = Table.of(log)
     print(f"{'share held back':40s}" + "".join(f"{share:9.2f}" for share in SHARES))
     known = [gains(log, split) for split in folds(table, 5, range(options.first, options.first + options.seeds))]
     show("known kinds", np.concatenate(known, axis=1).mean(axis=1))
     unknown = []
-    for split in held_out(table, log.tasks or ()):
+    for split in held_out(table, tasks):
         unknown.append(gains(log, split).mean(axis=1))
-        show(f"  {log.tasks[split.test_I[0]]}, unknown" if log.tasks else "", unknown[-1])
+        show(f"  {tasks[split.test_I[0]]}, unknown", unknown[-1])
     show("unknown kinds, mean over tasks", np.mean(unknown, axis=0))
     show("unknown kinds, worst task", np.min(unknown, axis=0))
 

@@ -61,7 +61,8 @@ def command(
     from turnout.systems import _bench as measured
 
     folder = datasets.folder(data)
-    other = bool(estimator or encoder or tune) or novelty is not None
+    options = {} if novelty is None else {"novelty": novelty}
+    other = bool(estimator or encoder or tune or options)
     names = only.split(",") if only else _present(folder, bare=other)
     if not names:
         raise ConfigError(f"the folder must hold one of {TABLES} (routellm_* in `routellm`); got {str(folder)!r}")
@@ -69,12 +70,11 @@ def command(
         raise ConfigError(
             f"{', '.join(fixed)}: measured by a system of its own; --estimator and the like are for others"
         )
-    set_share = novelty is not None
-    if (set_share and estimator) or (tune and (estimator or set_share)) or (curve and not tune):
+    if (options and estimator) or (tune and (estimator or options)) or (curve and not tune):
         raise ConfigError("--novelty goes without --estimator, --tune without both, --curve with --tune")
     if html:
         require()
-    methods = [_tuned(tune, encoder, curve=curve)] if tune else _methods(estimator, encoder, novelty)
+    methods = [_tuned(tune, encoder, curve=curve)] if tune else _methods(estimator, encoder, options)
     evaluations: list[Evaluation] = []
     sheets: list[Sheet] = []
     bars: dict[str, Sequence[Bar]] = {}
@@ -129,13 +129,13 @@ def _present(folder: Path, *, bare: bool) -> list[str]:
     return found if bare else found + measured.present(folder)
 
 
-def _methods(estimators: list[str] | None, encoder: str | None, novelty: float | None) -> list[Method]:
+def _methods(estimators: list[str] | None, encoder: str | None, options: dict[str, float]) -> list[Method]:
     from turnout import registry
     from turnout.evaluation.methods import Fitted, Recipe
     from turnout.routers.fitting import named_estimator
 
     if not estimators:
-        return [Fitted(encoder=encoder, options={} if novelty is None else {"novelty": novelty})]
+        return [Fitted(encoder=encoder, options=options)]
     made = {name: named_estimator(name) for name in estimators}
     if not encoder:
         return [Recipe(estimator, name) for name, estimator in made.items()]

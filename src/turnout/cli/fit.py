@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from turnout.routers import Router
     from turnout.types import Arm
 
-_PARTS = ("regions", "novelty")  # of a guard, that have arrays
-
 
 def command(
     log: Annotated[Path, typer.Argument(help="Outcome log: a folder, or a .parquet, .jsonl or .csv file.")],
@@ -115,9 +113,13 @@ def described(router: Router) -> dict[str, Any]:
 
 def _in_figures(guard: dict[str, Any]) -> dict[str, Any]:
     """A guard's state for reading: where things lie in feature space tells a reader nothing."""
-    where = {"centers", "mean", "root"}
-    parts = {key: guard[key] and {k: v for k, v in guard[key].items() if k not in where} for key in _PARTS}
-    return {**guard, **parts}
+    import numpy as np
+
+    parts = {name: state for name, state in guard.items() if isinstance(state, dict)}
+    return guard | {
+        name: {key: value for key, value in state.items() if not isinstance(value, np.ndarray)}
+        for name, state in parts.items()
+    }
 
 
 def _policy(log: OutcomeLog, arms: list[Arm], targets: dict[str, float | None], named: str | None) -> Policy | None:

@@ -88,7 +88,7 @@ class Jointly:
         return cls(
             dense=dense,
             mean_D=mean_D,
-            matrix_DF=np.hstack([*weights, *directions], dtype=np.float32, casting="same_kind"),
+            matrix_DF=np.hstack([*weights, *directions]).astype(np.float32),
             offset_F=np.hstack([*(p.level_E for p in parts), *(p.shift_K for p in parts)]).astype(np.float32),
             inverse_KX=_diagonal([part.inverse_KV for part in parts]),
             inverse_DX=np.hstack(spread([part.inverse_DV for part in parts])).astype(np.float32),
@@ -150,7 +150,7 @@ def _table(signal: str, parts: Sequence[Part]) -> Table:
 
 
 def _diagonal(blocks: Sequence[Floats]) -> Singles:
-    """The blocks along a diagonal, 0 elsewhere."""
+    """The blocks along a diagonal, 0 elsewhere; SciPy, which has this, is not imported to serve."""
     out_KX = np.zeros(np.sum([block_KV.shape for block_KV in blocks], axis=0), np.float32)
     row, column = 0, 0
     for block_KV in blocks:

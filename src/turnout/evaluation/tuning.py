@@ -97,13 +97,12 @@ class Tuned:
         asked = take(features, test_I)
         quality_NE, _ = calibration.apply(*fitted.predict(asked))
         asked_NE = model.predict(prompt_sizes(log)[test_I], features=asked)
-        held_N = np.full(len(test_I), True) if guard.abstains else guard.holds(asked)
         choice_N = policy.choose(quality_NE, asked_NE)
         priced = log.has("cost")
         return TunedEstimates(
             train_quality_NE=choice.found.quality_NE,
             test_quality_NE=quality_NE,
-            choice_N=choice_N if held_N is None else np.where(held_N, np.argmax(guard.ranking), choice_N),
+            choice_N=np.where(guard.holds(asked), np.argmax(guard.ranking), choice_N),
             train_cost_NE=costs(choice.estimator.signals) if priced else None,
             test_cost_NE=asked_NE if priced else None,
             winner=choice.winner,

@@ -136,12 +136,10 @@ class Bound:
         if not self.fitted:
             return [_Row((), (), tuple(cost), self._ranking or ()) for cost in cost_NP]
         quality_NX, se_NX = self._calibration.apply(*self._estimator.predict(features))
-        held: list[bool] = []
-        ranking = self._ranking
+        ranking, held = self._ranking, [False] * len(requests)
         if ranking is None:
             objective_NX = self._policy.objective(quality_NX, cost_NX[:, : quality_NX.shape[1]])
-            held_N = self._guard.holds(features)
-            held = [] if held_N is None else held_N.tolist()
+            held = self._guard.holds(features).tolist()
             if any(held):
                 objective_NX = np.where(np.array(held)[:, None], self._ranking_E, objective_NX)
         else:
@@ -151,7 +149,7 @@ class Bound:
                 quality_NX, se_NX, objective_NX, self._newcomers if ranking is None else 0, self._newcomers
             )
         quality_NP, se_NP, objective_NP = (self._of_pool(a_NX) for a_NX in (quality_NX, se_NX, objective_NX))
-        rows = zip(quality_NP, se_NP, cost_NP, objective_NP, held or [False] * len(requests), strict=True)
+        rows = zip(quality_NP, se_NP, cost_NP, objective_NP, held, strict=True)
         return [_Row(tuple(q), tuple(se), tuple(c), tuple(o), h) for q, se, c, o, h in rows]
 
     def _of_pool(self, values_NX: NDArray[Any]) -> list[list[float]]:

@@ -53,8 +53,7 @@ def explain(router: Router, text: str, neighbours: int, among: Collection[str] |
     case = _Case(router.policy, quality_1E[0], cost_1E[0], may_E)
     choice = case.choice
     guard = router.guard
-    held_1 = guard.holds(features)
-    held = guard.abstains or (held_1 is not None and bool(held_1[0]))
+    held = bool(guard.holds(features)[0])
     served = int(np.where(may_E, guard.ranking, -np.inf).argmax()) if held else choice
     half_E = 1.96 * se_1E[0]
     rows = [

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.features import FeatureMap
+from turnout.features import FeatureMap, n_rows
 from turnout.policies.base import Policy
 from turnout.routers.evidence import Evidence, Values
 from turnout.routers.novelty import Novelty
@@ -67,10 +68,12 @@ class Guard:
         """Whether every request goes to the baseline."""
         return self.enabled and not self.passed
 
-    def holds(self, features: FeatureMap) -> NDArray[np.bool_] | None:
-        """Which queries go to the baseline although others are routed, shape (N,); None where none can."""
-        held = [part.abstains(features) for part in (self.regions, self.novelty) if part is not None and self.enabled]
-        return None if not held else held[0] if len(held) == 1 else np.logical_or(*held)
+    def holds(self, features: FeatureMap) -> NDArray[np.bool_]:
+        """Which queries go to the baseline, shape (N,)."""
+        parts = [part for part in (self.regions, self.novelty) if part is not None]
+        if not self.enabled or self.abstains or not parts:
+            return np.full(n_rows(features), self.abstains)
+        return reduce(np.logical_or, [part.abstains(features) for part in parts])
 
     def words(self) -> str:
         """The verdict in plain words."""

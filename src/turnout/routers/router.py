@@ -200,8 +200,7 @@ class Router:
         if self.guard.abstains:
             return np.full(len(quality_NE), fixed, dtype=np.intp)
         choice_N = self.policy.choose(quality_NE, cost_NE, np.broadcast_to(mask_E, quality_NE.shape))
-        held_N = self.guard.holds(features)
-        return choice_N if held_N is None else np.where(held_N, fixed, choice_N)
+        return np.where(self.guard.holds(features), fixed, choice_N)
 
     def explain(self, text: str, *, neighbours: int = 5, among: Collection[str] | None = None) -> dict[str, Any]:
         """Why this text goes where it goes: estimates, arithmetic, neighbours, and what would flip the choice.
