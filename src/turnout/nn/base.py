@@ -145,6 +145,10 @@ class Experts(Part):
         """
         return None
 
+    def quick(self, rows: int) -> bool:
+        """Whether `blocked` is the quickest way for so many rows."""
+        return False
+
     def merged(self, weights_GE: Tensor) -> Experts:
         """A pool of G experts mixed in weight space, one per row of weights. Raises where a kind cannot be mixed."""
         raise RoutingError(f"{type(self).__name__} cannot be merged in weight space")

@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 
 from turnout import registry
-from turnout.nn import FFN, Dense, Grouped, LinearGate, Plan, RoutedLayer, Segment, TopK
+from turnout.nn import FFN, Dense, Grouped, LinearGate, Plan, RoutedLayer, Segment, TopK, _products
 from turnout.nn.base import Dispatcher
 from turnout.nn.experts import _blocked
+from turnout.nn.experts._blocked import Rows, blocked_ffn
 
 
 def results(dispatcher: Dispatcher, experts: FFN, plan: Plan, x_TD: Tensor) -> list[Tensor]:
@@ -27,6 +28,32 @@ def test_blocks_of_rows_equal_dense(activation: str, gated: bool, monkeypatch: p
     plan = Plan(idx_TK, torch.rand(22, 2, requires_grad=True), torch.rand(22, 3), torch.rand(22, 3), full=True)
     found, wanted = (results(dispatcher, experts, plan, x_TD) for dispatcher in (Segment(), Dense()))
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [3, 1024])
+@pytest.mark.parametrize("gated", [True, False])
+@pytest.mark.parametrize("activation", ["silu", "gelu", "relu", "relu2", "identity"])
+def test_rows_that_fill_up_a_step_change_nothing(
+    activation: str, gated: bool, rows: int, onednn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By oneDNN's products; one expert has no row, another more than a step of them."""
+    monkeypatch.setattr(_blocked, "ROWS", rows)
+    torch.manual_seed(0)
+    experts, x_TD = FFN(4, 6, 5, activation=activation, gated=gated), torch.randn(40, 6, requires_grad=True)
+    idx_TK = torch.multinomial(torch.tensor([[0.0, 0.1, 0.2, 0.7]]).expand(40, 4), 2)
+    plan = Plan(idx_TK, torch.rand(40, 2, requires_grad=True), torch.rand(40, 4), torch.rand(40, 4), full=True)
+    found, wanted = (results(dispatcher, experts, plan, x_TD) for dispatcher in (Segment(), Dense()))
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_second_derivative_is_right_with_rows_that_fill_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_blocked, "best", lambda *_: _products.Products())
+    torch.manual_seed(0)
+    how = Rows(torch.tensor([0, 2, 1]), (1, 0, 2), "silu", gated=True)
+    shapes = ((3, 4), (3,), (3, 6, 4), (3, 4, 3))
+    inputs = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    assert torch.autograd.gradcheck(lambda *given: blocked_ffn(*given, how), inputs)
+    assert torch.autograd.gradgradcheck(lambda *given: blocked_ffn(*given, how), inputs)
 
 
 @pytest.mark.parametrize("frozen", ["gate_up_proj", "down_proj", "x", "weights"])

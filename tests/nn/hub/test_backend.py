@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from turnout.errors import ParameterError
+from turnout.nn import Auto, TopK
 from turnout.nn.hub import register
-from turnout.nn.hub.backend import experts_forward
+from turnout.nn.hub.backend import _Borrowed, experts_forward
 
 pytest.importorskip("transformers")
 
@@ -20,9 +21,12 @@ def value_and_gradients(model: Any, ids: torch.Tensor) -> tuple[torch.Tensor, di
     return output.logits.detach(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.parametrize("products", ["usual", "onednn"])
 def test_it_equals_eager_in_value_and_every_gradient(
-    architecture: str, tiny: Callable[..., Any], ids: torch.Tensor
+    architecture: str, products: str, tiny: Callable[..., Any], ids: torch.Tensor, request: pytest.FixtureRequest
 ) -> None:
+    if products == "onednn":
+        request.getfixturevalue("onednn")
     model = tiny(architecture)
     model.set_experts_implementation("eager")
     logits, gradients = value_and_gradients(model, ids)
@@ -33,6 +37,14 @@ def test_it_equals_eager_in_value_and_every_gradient(
     assert gradients.keys() == others.keys()
     for name, gradient in gradients.items():
         assert torch.allclose(gradient, others[name], atol=1e-5), name
+
+
+def test_a_plain_swiglu_may_run_block_by_block(onednn: None, tiny: Callable[..., Any]) -> None:
+    plan = TopK(2)(torch.randn(64, 4))
+    found = [module for module in tiny("olmoe").modules() if hasattr(module, "gate_up_proj")]
+    assert found
+    assert all(Auto().pick(plan, _Borrowed(module)).name == "segment" for module in found)
+    assert Auto().pick(plan, _Borrowed(Biased())).name == "grouped"
 
 
 class Biased(torch.nn.Module):
@@ -60,8 +72,6 @@ class Biased(torch.nn.Module):
 
 @pytest.mark.parametrize("rows", [0, 5, 200])
 def test_biases_transposed_weights_gates_of_their_own_and_empty_slots(rows: int) -> None:
-    from turnout.nn.dispatch.auto import Auto
-
     torch.manual_seed(rows)
     experts, x = Biased(), torch.randn(rows, 8)
     index = torch.rand(rows, 4).topk(2).indices  # 3 is the sentinel

@@ -10,16 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from turnout.nn._products import best
+
 
 @torch.library.custom_op("turnout::segment_mm", mutates_args=())
 def segment_mm(x_NI: Tensor, weight_EOI: Tensor, counts_E: Tensor) -> Tensor:
     """x @ weight[e]ᵀ for rows in expert order, `counts_E` of each: [N, O]."""
     y_NO = x_NI.new_empty(x_NI.shape[0], weight_EOI.shape[1])
+    products = best(weight_EOI, x_NI.shape[0])
     for expert, rows in _segments(counts_E):
         if rows.stop - rows.start == 1:
             torch.mv(weight_EOI[expert], x_NI[rows.start], out=y_NO[rows.start])
         else:
-            torch.mm(x_NI[rows], weight_EOI[expert].t(), out=y_NO[rows])
+            products.rows(x_NI[rows], weight_EOI[expert].t(), y_NO[rows])
     return y_NO
 
 
@@ -27,9 +30,10 @@ def segment_mm(x_NI: Tensor, weight_EOI: Tensor, counts_E: Tensor) -> Tensor:
 def segment_mm_backward(grad_NO: Tensor, x_NI: Tensor, weight_EOI: Tensor, counts_E: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of the rows and of the weights."""
     of_x, of_weight = torch.empty_like(x_NI), torch.zeros_like(weight_EOI)
+    products = best(weight_EOI, x_NI.shape[0])
     for expert, rows in _segments(counts_E):
-        torch.mm(grad_NO[rows], weight_EOI[expert], out=of_x[rows])
-        torch.mm(grad_NO[rows].t(), x_NI[rows], out=of_weight[expert])
+        products.rows(grad_NO[rows], weight_EOI[expert], of_x[rows])
+        products.over_rows(grad_NO[rows], x_NI[rows], of_weight[expert])
     return of_x, of_weight
 
 

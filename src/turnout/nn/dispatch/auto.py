@@ -10,6 +10,7 @@ from turnout.nn.dispatch.dense import Dense
 from turnout.nn.dispatch.grouped import Grouped
 from turnout.nn.dispatch.module_loop import ModuleLoop
 from turnout.nn.dispatch.per_token import PerToken
+from turnout.nn.dispatch.segment import Segment
 from turnout.nn.plan import Plan
 
 __all__ = ["Auto"]
@@ -21,7 +22,8 @@ class Auto(Dispatcher):
     """Picks a dropless dispatcher for each call; all of them give the same values and gradients.
 
     Modules of different kinds run one by one; a plan of all experts runs dense; a handful of rows run one by one;
-    everything else goes through grouped products, where odd widths fall back to a loop.
+    everything else goes through grouped products, where odd widths fall back to a loop; or a block of rows at a time
+    where the pool is quicker so.
 
     >>> import torch
     >>> from turnout.nn import FFN, LinearGate, RoutedLayer, TopK
@@ -32,7 +34,8 @@ class Auto(Dispatcher):
 
     def __init__(self) -> None:
         super().__init__()
-        self.grouped, self.dense, self.per_token, self.module_loop = Grouped(), Dense(), PerToken(), ModuleLoop()
+        self.grouped, self.segment, self.dense = Grouped(), Segment(), Dense()
+        self.per_token, self.module_loop = PerToken(), ModuleLoop()
 
     def pick(self, plan: Plan, experts: Experts) -> Dispatcher:
         """The dispatcher for this plan and pool."""
@@ -42,7 +45,10 @@ class Auto(Dispatcher):
             return self.per_token if _surely_few(plan) else self.grouped
         if plan.full and plan.k == plan.experts:
             return self.dense
-        return self.per_token if plan.tokens * plan.k <= FEW else self.grouped
+        rows = plan.tokens * plan.k
+        if rows <= FEW:
+            return self.per_token
+        return self.segment if experts.quick(rows) else self.grouped
 
     def _weighted(self, x_TD: Tensor, plan: Plan, experts: Experts) -> Tensor:
         return self.pick(plan, experts)._weighted(x_TD, plan, experts)

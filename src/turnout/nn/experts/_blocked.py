@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from turnout.nn._products import USUAL, Products, best, stepped
+from turnout.nn.dispatch._segments import operands
 from turnout.nn.experts._activations import ACTIVATIONS, BACKWARD
 
 ROWS = 1024  # of a block: with H = 1024 in float32 three hidden buffers of 4 MB
@@ -26,6 +28,7 @@ class Rows(NamedTuple):
     sizes: tuple[int, ...]
     activation: str
     gated: bool
+    products: Products = USUAL
 
     def blocks(self) -> Iterator[tuple[int, slice, bool]]:
         """Expert, rows, and whether they are the expert's first."""
@@ -39,10 +42,29 @@ class Rows(NamedTuple):
     def most(self) -> int:
         return min(max(self.sizes, default=0), ROWS)
 
+    def padded(self, weight_N: Tensor) -> tuple[Tensor, Rows]:
+        """Each expert's rows up to the next step; a row too many is its first one again, and counts nothing."""
+        size_E = torch.tensor(self.sizes)
+        whole_E = torch.tensor([stepped(size) for size in self.sizes])
+        place_P = torch.arange(int(whole_E.sum())) - (whole_E.cumsum(0) - whole_E).repeat_interleave(whole_E)
+        own_P = place_P < size_E.repeat_interleave(whole_E)
+        row_P = (size_E.cumsum(0) - size_E).repeat_interleave(whole_E) + place_P * own_P
+        weight_P = torch.where(own_P, weight_N.index_select(0, row_P), 0)
+        return weight_P, self._replace(token_N=self.token_N[row_P], sizes=tuple(whole_E.tolist()))
 
-def blocked_ffn(x_TD: Tensor, weight_N: Tensor, first_EOD: Tensor, down_EMH: Tensor, how: Rows) -> Tensor:
-    """Σ over rows of weight · down_e(act(first_e x)), of gate_e and up_e halves of `first` where `gated`: [T, M]."""
-    inputs = (x_TD, weight_N.to(x_TD.dtype), first_EOD, down_EMH)
+
+def blocked_ffn(x_TD: Tensor, weight_N: Tensor, first_EOD: Tensor, down_EMH: Tensor, how: Rows) -> Tensor | None:
+    """Σ over rows of weight · down_e(act(first_e x)), of gate_e and up_e halves of `first` where `gated`: [T, M].
+
+    None on a GPU and in a graph that is compiled.
+    """
+    if x_TD.is_cuda or torch.compiler.is_compiling():
+        return None
+    x_TD, first_EOD = operands(x_TD, first_EOD)
+    how = how._replace(products=best(first_EOD, sum(how.sizes)))
+    if how.products is not USUAL:
+        weight_N, how = how.padded(weight_N)
+    inputs = (x_TD, weight_N.to(x_TD.dtype), first_EOD, down_EMH.to(x_TD.dtype))
     keeps = torch.is_grad_enabled() and any(each.requires_grad for each in inputs)
     y_TM: Tensor = _Blocked.apply(*inputs, (how, keeps))  # type: ignore[no-untyped-call]
     return y_TM
@@ -66,19 +88,18 @@ class _Blocked(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Tensor:
         x_TD, weight_N, first_EOD, down_EMH, (how, keeps) = given
-        hidden, act = down_EMH.shape[2], ACTIVATIONS[how.activation]
+        hidden, act, products = down_EMH.shape[2], ACTIVATIONS[how.activation], how.products
         pre_NO = x_TD.new_empty(weight_N.shape[0] if keeps else how.most, first_EOD.shape[1])
         y_TM: Tensor = x_TD.new_zeros(x_TD.shape[0], down_EMH.shape[1])
-        rows_RM = x_TD.new_empty(how.most, down_EMH.shape[1])
         for expert, rows, _ in how.blocks():
             token = how.token_N[rows]
             pre = pre_NO[rows] if keeps else pre_NO[: token.shape[0]]
-            torch.mm(x_TD.index_select(0, token), first_EOD[expert].t(), out=pre)
+            products.write(x_TD.index_select(0, token), first_EOD[expert].t(), pre)
             made = act(pre[:, :hidden])
             if how.gated:
                 up = pre[:, hidden:]
                 made = made * up if how.activation == "identity" else made.mul_(up)  # identity gives back `pre` itself
-            y = torch.mm(made, down_EMH[expert].t(), out=rows_RM[: token.shape[0]])
+            y = products.mm(made, down_EMH[expert].t())
             y_TM.index_add_(0, token, y.mul_(weight_N[rows, None]))
         if keeps:
             ctx.save_for_backward(x_TD, weight_N, first_EOD, down_EMH, pre_NO)
@@ -108,7 +129,7 @@ def _gradients(
     for expert, rows, fresh in how.blocks():
         token, weight = how.token_N[rows], weight_N[rows, None]
         grad, pre = grad_TM.index_select(0, token), pre_NO[rows]
-        of_hidden, of_pre = grad @ down_EMH[expert], scratch_RO[: token.shape[0]]
+        of_hidden, of_pre = how.products.mm(grad, down_EMH[expert]), scratch_RO[: token.shape[0]]
         gate = pre[:, :hidden]
         value = act(gate)
         made = value * pre[:, hidden:] if how.gated else value
@@ -120,11 +141,11 @@ def _gradients(
             of_hidden.mul_(pre[:, hidden:])
         backward(of_hidden, gate, of_pre[:, :hidden])
         if of_down is not None:
-            _add(of_down[expert], grad.mul_(weight).t(), made, fresh)
+            how.products.write(grad.mul_(weight).t(), made, of_down[expert], add=not fresh)
         if of_first is not None:
-            _add(of_first[expert], of_pre.t(), x_TD.index_select(0, token), fresh)
+            how.products.write(of_pre.t(), x_TD.index_select(0, token), of_first[expert], add=not fresh)
         if of_x is not None:
-            of_x.index_add_(0, token, of_pre @ first_EOD[expert])
+            of_x.index_add_(0, token, how.products.mm(of_pre, first_EOD[expert]))
     return of_x, of_weight, of_first, of_down
 
 
@@ -135,10 +156,3 @@ def _stack(weight: Tensor, sizes: Sequence[int]) -> Tensor:
         if not size:
             made[expert].zero_()
     return made
-
-
-def _add(total: Tensor, left: Tensor, right: Tensor, fresh: bool) -> None:
-    if fresh:
-        torch.mm(left, right, out=total)
-    else:
-        total.addmm_(left, right)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from turnout.base import Number, OneOf
+from turnout.nn._products import USUAL, best
 from turnout.nn.base import Experts, Segments
-from turnout.nn.dispatch._segments import operands
 from turnout.nn.experts._activations import ACTIVATIONS, glu
 from turnout.nn.experts._blocked import Rows, blocked_ffn
 from turnout.nn.experts._mixture import mixture
@@ -65,13 +65,12 @@ class FFN(Experts):
 
     def blocked(self, x_TD: Tensor, weight_N: Tensor, token_N: Tensor, sizes: Sequence[int]) -> Tensor | None:
         """Both layers of a block of rows while it is in the cache; on a CPU."""
-        if x_TD.is_cuda or torch.compiler.is_compiling():
-            return None
-        x_TD, first_EHD = operands(x_TD, self._first)
-        down_EDH = self.down_proj.to(x_TD.dtype)
-        return blocked_ffn(
-            x_TD, weight_N, first_EHD, down_EDH, Rows(token_N, tuple(sizes), self.activation, self.gated)
-        )
+        how = Rows(token_N, tuple(sizes), self.activation, self.gated)
+        return blocked_ffn(x_TD, weight_N, self._first, self.down_proj, how)
+
+    def quick(self, rows: int) -> bool:
+        """Where another library's products are quicker than torch's: `blocked` can take them."""
+        return best(self._first, rows) is not USUAL
 
     def merged(self, weights_GE: Tensor) -> FFN:
         """G networks whose weights are weighted sums. Limits: [G, …] stacks, so G tokens cost G networks' memory."""

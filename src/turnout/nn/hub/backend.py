@@ -6,14 +6,17 @@ model = AutoModelForCausalLM.from_pretrained(name, experts_implementation="turno
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from turnout.errors import ConfigError, ParameterError
+from turnout.nn._products import USUAL, best
 from turnout.nn.base import Dispatcher, Experts, Segments
 from turnout.nn.dispatch.auto import Auto
+from turnout.nn.experts._blocked import Rows, blocked_ffn
 from turnout.nn.plan import Plan
 
 
@@ -50,8 +53,7 @@ def experts_forward(
         top_k_index = top_k_index.clamp(max=count)
         top_k_weights = top_k_weights.masked_fill(top_k_index == count, 0.0)
     plan = Plan(top_k_index, top_k_weights, scores_TE, scores_TE, full=full)
-    dispatched = dispatcher(hidden_states, plan, _Borrowed(experts))
-    return cast(Tensor, dispatched.weighted_sum(top_k_weights)).to(hidden_states.dtype)
+    return dispatcher.weighted(hidden_states, plan, _Borrowed(experts)).to(hidden_states.dtype)
 
 
 def _is_full(experts: Any, top_k_index: Tensor, count: int) -> bool:
@@ -59,6 +61,16 @@ def _is_full(experts: Any, top_k_index: Tensor, count: int) -> bool:
     if getattr(experts, "_is_expert_parallel", False):
         return False
     return top_k_index.device.type != "cpu" or torch.compiler.is_compiling() or bool((top_k_index < count).all())
+
+
+def _is_swiglu(module: Any) -> bool:
+    """Whether a transformers experts module is Σ down(silu(gate) · up), its weights as ours and nothing besides."""
+    from transformers.integrations import moe
+
+    besides = (module.has_bias, module.is_transposed, getattr(module, "has_post_expert_norm", False))
+    plain = module.has_gate and getattr(module, "is_concatenated", True) and not any(besides)
+    own_gate = type(module)._apply_gate is not getattr(moe, "_default_apply_gate", None)
+    return plain and not own_gate and type(module.act_fn).__name__ in {"SiLU", "SiLUActivation"}
 
 
 class _Borrowed(Experts):
@@ -78,6 +90,19 @@ class _Borrowed(Experts):
         if getattr(module, "has_post_expert_norm", False):
             y_ND = module.post_expert_norm(y_ND)
         return y_ND
+
+    def blocked(self, x_TD: Tensor, weight_N: Tensor, token_N: Tensor, sizes: Sequence[int]) -> Tensor | None:
+        """As a pool of our own, where the module is a plain SwiGLU."""
+        (module,) = self._held
+        if not _is_swiglu(module):
+            return None
+        how = Rows(token_N, tuple(sizes), "silu", gated=True)
+        return blocked_ffn(x_TD, weight_N, module.gate_up_proj, module.down_proj, how)
+
+    def quick(self, rows: int) -> bool:
+        """As a pool of our own."""
+        (module,) = self._held
+        return _is_swiglu(module) and best(module.gate_up_proj, rows) is not USUAL
 
     def _linear(self, x_NI: Tensor, segments: Segments, name: str) -> Tensor:
         (module,) = self._held

@@ -1,0 +1,119 @@
+"""Products of float32 matrices on a CPU by the library that uses all of it.
+
+torch multiplies by Intel's MKL, which keeps its AVX-512 kernels for Intel's processors: on AMD's the same product takes
+twice the time. oneDNN, which torch carries too, has them everywhere, and makes a kernel for each shape it meets; so
+rows are counted in steps, that a few dozen kernels serve (`stepped`).
+
+Limits: the operator is the one that torch's own compiler calls, and no part of torch's documented interface; where it
+is absent, or refuses, torch's usual product stands in.
+"""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+STEP = 16  # rows
+FEWEST = 2**22  # multiplications of a product, from which on a kernel of its own pays
+
+
+class Products:
+    """torch's usual ones."""
+
+    def mm(self, left: Tensor, right: Tensor) -> Tensor:
+        """left @ right."""
+        return torch.mm(left, right)
+
+    def write(self, left: Tensor, right: Tensor, out: Tensor, *, add: bool = False) -> None:
+        """out = left @ right, or out += left @ right."""
+        if add:
+            out.addmm_(left, right)
+        else:
+            torch.mm(left, right, out=out)
+
+    def rows(self, left_NI: Tensor, right_IO: Tensor, out_NO: Tensor) -> None:
+        """out = left @ right for any number of rows."""
+        torch.mm(left_NI, right_IO, out=out_NO)
+
+    def over_rows(self, left_NI: Tensor, right_NO: Tensor, out_IO: Tensor) -> None:
+        """out = leftᵀ @ right for any number of rows."""
+        torch.mm(left_NI.t(), right_NO, out=out_IO)
+
+
+class OneDNN(Products):
+    """oneDNN's."""
+
+    def mm(self, left: Tensor, right: Tensor) -> Tensor:
+        """left @ right."""
+        made: Tensor = torch.ops.mkldnn._linear_pointwise(left, right.t(), None, "none", [], "")
+        return made
+
+    def write(self, left: Tensor, right: Tensor, out: Tensor, *, add: bool = False) -> None:
+        """Limits: the operator has no `out`; what it made is copied while it is in the cache."""
+        made = self.mm(left, right)
+        if add:
+            out.add_(made)
+        else:
+            out.copy_(made)
+
+    def rows(self, left_NI: Tensor, right_IO: Tensor, out_NO: Tensor) -> None:
+        """Rows of 0 fill up a step."""
+        out_NO.copy_(self.mm(_filled(left_NI), right_IO)[: len(out_NO)])
+
+    def over_rows(self, left_NI: Tensor, right_NO: Tensor, out_IO: Tensor) -> None:
+        """Rows of 0 fill up a step."""
+        out_IO.copy_(self.mm(_filled(left_NI).t(), _filled(right_NO)))
+
+
+USUAL, ONEDNN = Products(), OneDNN()
+
+
+def best(weight_EOI: Tensor, rows: int) -> Products:
+    """Whose products to take for so many rows of all experts together.
+
+    Whoever watches or replaces torch's operators (fake tensors, selective checkpointing, counters of FLOPs) sees the
+    usual ones.
+    """
+    plain = type(weight_EOI) in (Tensor, nn.Parameter) and weight_EOI.device.type == "cpu"
+    if not plain or weight_EOI.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+        return USUAL
+    large = rows * weight_EOI[0].numel() >= FEWEST * len(weight_EOI)
+    watched = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+    return ONEDNN if large and not watched and _held_back() else USUAL
+
+
+def stepped(rows: int) -> int:
+    """Rows rounded up by at most an eighth or to STEP, so that few different numbers occur.
+
+    >>> [stepped(rows) for rows in (0, 1, 130, 300, 1000)]
+    [0, 16, 144, 320, 1024]
+    """
+    step = min(max(STEP, 1 << max(rows.bit_length() - 4, 0)), 4 * STEP)
+    return -(-rows // step) * step
+
+
+def _filled(rows_NI: Tensor) -> Tensor:
+    return F.pad(rows_NI, (0, 0, 0, stepped(len(rows_NI)) - len(rows_NI)))
+
+
+@cache
+def _held_back() -> bool:
+    """Whether MKL leaves AVX-512 aside that oneDNN would use."""
+    if torch.backends.cpu.get_cpu_capability() != "AVX512" or "AuthenticAMD" not in _processor():
+        return False
+    try:
+        ONEDNN.mm(torch.ones(2, 2), torch.ones(2, 2))
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return True
+
+
+def _processor() -> str:
+    """What the system says of its processor, its vendor among it."""
+    told = Path("/proc/cpuinfo")
+    return told.read_text().partition("\n\n")[0] if told.exists() else platform.processor()
