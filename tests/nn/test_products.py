@@ -30,11 +30,16 @@ def test_both_give_the_same(onednn: None, add: bool, turned: bool) -> None:
         torch.testing.assert_close(products.mm(left, right), left @ right)
 
 
-def test_small_products_and_other_types_stay_with_torch(onednn: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_products_other_types_and_a_switch_stay_with_torch(onednn: None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _products.best(WEIGHTS, 3) is _products.ONEDNN
     assert _products.best(WEIGHTS.double(), 3) is _products.USUAL
     with torch.autocast("cpu"):
         assert _products.best(WEIGHTS, 3) is _products.USUAL
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        assert _products.best(WEIGHTS, 3) is _products.USUAL
+    finally:
+        torch._C._set_mkldnn_enabled(True)
     monkeypatch.setattr(_products, "FEWEST", 3 * 8 * 4 // 2 + 1)
     assert _products.best(WEIGHTS, 3) is _products.USUAL
 

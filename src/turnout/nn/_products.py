@@ -82,9 +82,10 @@ def best(weight_EOI: Tensor, rows: int) -> Products:
     plain = type(weight_EOI) in (Tensor, nn.Parameter) and weight_EOI.device.type == "cpu"
     if not plain or weight_EOI.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return USUAL
-    large = rows * weight_EOI[0].numel() >= FEWEST * len(weight_EOI)
+    large = rows * weight_EOI.numel() >= FEWEST * len(weight_EOI) ** 2
     watched = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
-    return ONEDNN if large and not watched and _held_back() else USUAL
+    allowed = torch.backends.mkldnn.enabled  # a user's switch
+    return ONEDNN if large and allowed and not watched and _held_back() else USUAL
 
 
 def stepped(rows: int) -> int:
