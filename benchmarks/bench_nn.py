@@ -1,6 +1,6 @@
 """What routing costs inside a network: a routed layer beside one dense network on T·k rows, and beside its peers.
 
-    python benchmarks/bench_nn.py [--quick] [--only cells,memory,decode,curves,cuda] [--out docs/figures/nn_speed]
+    python benchmarks/bench_nn.py [--quick] [--only cells,memory,decode,model,curves,cuda] [--out docs/figures/nn_speed]
 
 Every figure is a ratio within one run. The contestants of a cell take turns on one thread; a time is the least CPU time
 of N turns, so a busy neighbour costs turns and not the figure. `layer` is a whole RoutedLayer (gate, top-k, dispatch,
@@ -31,6 +31,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +274,39 @@ def decode(turns: int, width: int = 1024, hidden: int = 512, experts: int = 64, 
     }
 
 
+def model(turns: int) -> list[dict[str, Any]]:
+    """A whole OLMoE of random weights under transformers: our backend over its own ones."""
+    if importlib.util.find_spec("transformers") is None:
+        return []
+    import transformers
+
+    from turnout.nn.hub import register
+
+    sizes = {"hidden_size": 512, "intermediate_size": 512, "num_experts": 16, "num_experts_per_tok": 4}
+    shape = {"num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 8, "vocab_size": 1000}
+    torch.manual_seed(0)
+    olmoe = transformers.OlmoeForCausalLM(transformers.OlmoeConfig(**sizes, **shape, eos_token_id=None))
+    ids = torch.randint(1000, (4, 256))
+
+    def train(how: str) -> None:
+        olmoe.set_experts_implementation(how)
+        olmoe.zero_grad()
+        olmoe(ids, labels=ids).loss.backward()
+
+    def read(how: str) -> None:
+        olmoe.set_experts_implementation(how)
+        with torch.no_grad():
+            olmoe(ids)
+
+    found = []
+    for name, step in (("forward + backward", train), ("forward", read)):
+        calls = {how: partial(step, how) for how in ("eager", "grouped_mm", register())}
+        least = timed(calls, turns=turns)
+        ratios = {f"over {how}": least["turnout"] / least[how] for how in ("eager", "grouped_mm")}
+        found.append({"1,024 tokens, 4 layers": name, "turnout_s": least["turnout"], **ratios})
+    return found
+
+
 def curves(turns: int, quick: bool) -> list[dict[str, Any]]:
     """Cost over dense along each size, the others as in BASE."""
     along = {
@@ -382,7 +416,7 @@ def main() -> None:
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEPING})
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="under two minutes")
-    parser.add_argument("--only", default="cells,memory,decode,curves,cuda", help="parts, with commas")
+    parser.add_argument("--only", default="cells,memory,decode,model,curves,cuda", help="parts, with commas")
     parser.add_argument("--turns", type=int, help="turns of each contestant")
     parser.add_argument("--out", type=Path, help="files OUT.svg and OUT.csv of the curves")
     parser.add_argument("--json", action="store_true")
@@ -400,6 +434,8 @@ def main() -> None:
     if "decode" in parts:
         sizes = [(2048, 1024, 64, 8), (1024, 512, 64, 8), (512, 1024, 8, 2)]  # the first is OLMoE's layer
         found["decoding one token (bar 1.2)"] = [decode(5 * turns, *size) for size in sizes]
+    if "model" in parts:
+        found["a whole OLMoE of transformers, our experts backend"] = model(max(3, turns // 4))
     if "curves" in parts:
         made = curves(max(3, turns // 2), options.quick)
         found["curves"] = made
