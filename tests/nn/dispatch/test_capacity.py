@@ -107,3 +107,19 @@ def test_the_factor_may_change_between_calls() -> None:
 def test_bad_parameters() -> None:
     with pytest.raises(ParameterError, match="`priority` must be one of 'token', 'choice', 'batch', got 'last'"):
         Capacity(priority="last")
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.6])
+def test_block_by_block_the_same_rows_are_dropped(factor: float, request: pytest.FixtureRequest) -> None:
+    torch.manual_seed(0)
+    layer = RoutedLayer(LinearGate(6, 4), TopK(2), FFN(4, 6, 5), dispatcher=Capacity(factor))
+    x_TD = torch.randn(40, 6, requires_grad=True)
+
+    def results() -> list[Tensor]:
+        y_TM = layer(x_TD).output
+        return [y_TM, *torch.autograd.grad(y_TM.square().sum(), [x_TD, *layer.parameters()])]
+
+    wanted = results()
+    request.getfixturevalue("onednn")
+    assert layer.experts.quick(80)
+    torch.testing.assert_close(results(), wanted, rtol=1e-4, atol=1e-5)

@@ -11,6 +11,7 @@ from torch import Tensor
 from turnout.base import Number, OneOf
 from turnout.nn.base import Dispatched, Dispatcher, Experts
 from turnout.nn.dispatch._segments import GroupedSegments, UniformSegments, run
+from turnout.nn.dispatch.segment import Segment
 from turnout.nn.plan import Plan, counted
 
 __all__ = ["Capacity"]
@@ -42,6 +43,7 @@ class Capacity(Dispatcher):
         super().__init__()
         self.require(factor=factor, priority=priority)
         self.factor, self.priority, self.pad = factor, priority, pad
+        self._by_blocks = Segment()
 
     def capacity(self, plan: Plan) -> int:
         """C, the rows that an expert takes of this plan."""
@@ -57,10 +59,17 @@ class Capacity(Dispatcher):
             return plan
         return plan.keeping((self._rank(plan) < self.capacity(plan)) & plan.mask_TK)
 
+    def _weighted(self, x_TD: Tensor, plan: Plan, experts: Experts) -> Tensor:
+        if self.pad or not experts.quick(plan.tokens * plan.k):
+            return super()._weighted(x_TD, plan, experts)
+        return self._by_blocks._weighted(x_TD, self._admitted(plan), experts)
+
     def _dispatch(self, x_TD: Tensor, plan: Plan, experts: Experts) -> Dispatched:
-        if plan.kept_TK is None:
-            plan = self.admit(plan)
+        plan = self._admitted(plan)
         return self._padded(x_TD, plan, experts) if self.pad else run(x_TD, plan, experts, GroupedSegments)
+
+    def _admitted(self, plan: Plan) -> Plan:
+        return self.admit(plan) if plan.kept_TK is None else plan
 
     def _rank(self, plan: Plan) -> Tensor:
         """The place of each slot in its expert's queue, [T, K]."""
