@@ -4,8 +4,9 @@ torch multiplies by Intel's MKL, which keeps its AVX-512 kernels for Intel's pro
 twice the time. oneDNN, which torch carries too, has them everywhere, and makes a kernel for each shape it meets; so
 rows are counted in steps, that a few dozen kernels serve (`stepped`).
 
-Limits: the operator is the one that torch's own compiler calls, and no part of torch's documented interface; where it
-is absent, or refuses, torch's usual product stands in.
+Limits: oneDNN remembers 1,024 kernels, some 400 of them for the sizes of one layer; pools of many shapes in one model
+take turns there. The operator is the one that torch's own compiler calls, and no part of torch's documented interface;
+where it is absent, or refuses, torch's usual product stands in.
 """
 
 from __future__ import annotations
@@ -89,13 +90,12 @@ def best(weight_EOI: Tensor, rows: int) -> Products:
 
 
 def stepped(rows: int) -> int:
-    """Rows rounded up by at most an eighth or to STEP, so that few different numbers occur.
+    """Rows up to the next step, so that few different numbers occur.
 
-    >>> [stepped(rows) for rows in (0, 1, 130, 300, 1000)]
-    [0, 16, 144, 320, 1024]
+    >>> [stepped(rows) for rows in (0, 1, 130)]
+    [0, 16, 144]
     """
-    step = min(max(STEP, 1 << max(rows.bit_length() - 4, 0)), 4 * STEP)
-    return -(-rows // step) * step
+    return -(-rows // STEP) * STEP
 
 
 def _filled(rows_NI: Tensor) -> Tensor:
