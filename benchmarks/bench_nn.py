@@ -197,7 +197,7 @@ def cell(shape: Shape, turns: int, *, peers: bool = True) -> dict[str, Any]:
 
 
 def fresh(setting: Setting, turns: int) -> float:
-    """Mean time of the layer over dense's, each turn on other tokens with other loads."""
+    """Mean time of the layer over dense's, each turn on other tokens; with other loads where the gate chooses."""
     seconds = {"dense": 0.0, "layer": 0.0}
     for _ in range(turns):
         shift_D = torch.randn(setting.shape.width, device=setting.x_TD.device) / 2

@@ -31,19 +31,15 @@ class Products:
         return torch.mm(left, right)
 
     def write(self, left: Tensor, right: Tensor, out: Tensor, *, add: bool = False) -> None:
-        """out = left @ right, or out += left @ right."""
+        """out = left @ right, or out += left @ right; rows that `filled` has added to `left` are left out."""
         if add:
             out.addmm_(left, right)
         else:
             torch.mm(left, right, out=out)
 
-    def rows(self, left_NI: Tensor, right_IO: Tensor, out_NO: Tensor) -> None:
-        """out = left @ right for any number of rows."""
-        torch.mm(left_NI, right_IO, out=out_NO)
-
-    def over_rows(self, left_NI: Tensor, right_NO: Tensor, out_IO: Tensor) -> None:
-        """out = leftᵀ @ right for any number of rows."""
-        torch.mm(left_NI.t(), right_NO, out=out_IO)
+    def filled(self, rows_NI: Tensor) -> Tensor:
+        """The rows, and rows of 0 after them where these products go by steps."""
+        return rows_NI
 
 
 class OneDNN(Products):
@@ -56,19 +52,15 @@ class OneDNN(Products):
 
     def write(self, left: Tensor, right: Tensor, out: Tensor, *, add: bool = False) -> None:
         """Limits: the operator has no `out`; what it made is copied while it is in the cache."""
-        made = self.mm(left, right)
+        made = self.mm(left, right)[: len(out)]
         if add:
             out.add_(made)
         else:
             out.copy_(made)
 
-    def rows(self, left_NI: Tensor, right_IO: Tensor, out_NO: Tensor) -> None:
-        """Rows of 0 fill up a step."""
-        out_NO.copy_(self.mm(_filled(left_NI), right_IO)[: len(out_NO)])
-
-    def over_rows(self, left_NI: Tensor, right_NO: Tensor, out_IO: Tensor) -> None:
-        """Rows of 0 fill up a step."""
-        out_IO.copy_(self.mm(_filled(left_NI).t(), _filled(right_NO)))
+    def filled(self, rows_NI: Tensor) -> Tensor:
+        """Up to the next step."""
+        return F.pad(rows_NI, (0, 0, 0, stepped(len(rows_NI)) - len(rows_NI)))
 
 
 USUAL, ONEDNN = Products(), OneDNN()
@@ -96,10 +88,6 @@ def stepped(rows: int) -> int:
     [0, 16, 144]
     """
     return -(-rows // STEP) * STEP
-
-
-def _filled(rows_NI: Tensor) -> Tensor:
-    return F.pad(rows_NI, (0, 0, 0, stepped(len(rows_NI)) - len(rows_NI)))
 
 
 @cache

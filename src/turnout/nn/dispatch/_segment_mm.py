@@ -22,7 +22,7 @@ def segment_mm(x_NI: Tensor, weight_EOI: Tensor, counts_E: Tensor) -> Tensor:
         if rows.stop - rows.start == 1:
             torch.mv(weight_EOI[expert], x_NI[rows.start], out=y_NO[rows.start])
         else:
-            products.rows(x_NI[rows], weight_EOI[expert].t(), y_NO[rows])
+            products.write(products.filled(x_NI[rows]), weight_EOI[expert].t(), y_NO[rows])
     return y_NO
 
 
@@ -32,8 +32,9 @@ def segment_mm_backward(grad_NO: Tensor, x_NI: Tensor, weight_EOI: Tensor, count
     of_x, of_weight = torch.empty_like(x_NI), torch.zeros_like(weight_EOI)
     products = best(weight_EOI, x_NI.shape[0])
     for expert, rows in _segments(counts_E):
-        products.rows(grad_NO[rows], weight_EOI[expert], of_x[rows])
-        products.over_rows(grad_NO[rows], x_NI[rows], of_weight[expert])
+        grad = products.filled(grad_NO[rows])
+        products.write(grad, weight_EOI[expert], of_x[rows])
+        products.write(grad.t(), products.filled(x_NI[rows]), of_weight[expert])
     return of_x, of_weight
 
 

@@ -269,3 +269,14 @@ def run(x_TD: Tensor, plan: Plan, experts: Experts, segments: Callable[[Order], 
     """Sort, gather, let the experts multiply, and remember the way back."""
     order = Order.of(plan)
     return order.dispatched(experts(order.rows(x_TD), segments(order)))
+
+
+def run_blocks(x_TD: Tensor, plan: Plan, experts: Experts) -> Tensor:
+    """Σ_k weights · outputs, [T, M], a block of rows at a time where the pool has such a way; else by a loop."""
+    order = Order.of(plan)
+    weight_N = plan.weights_TK.reshape(-1).index_select(0, order.slot_N)
+    y_TM = experts.blocked(x_TD, weight_N, order.token_N, order.sizes)
+    if y_TM is None:
+        rows_NM = experts(order.rows(x_TD), LoopSegments(order))
+        return order.dispatched(rows_NM).weighted_sum(plan.weights_TK)
+    return y_TM

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from turnout.base import Number, OneOf
 from turnout.nn.base import Dispatched, Dispatcher, Experts
-from turnout.nn.dispatch._segments import GroupedSegments, UniformSegments, run
-from turnout.nn.dispatch.segment import Segment
+from turnout.nn.dispatch._segments import GroupedSegments, UniformSegments, run, run_blocks
 from turnout.nn.plan import Plan, counted
 
 __all__ = ["Capacity"]
@@ -43,7 +42,6 @@ class Capacity(Dispatcher):
         super().__init__()
         self.require(factor=factor, priority=priority)
         self.factor, self.priority, self.pad = factor, priority, pad
-        self._by_blocks = Segment()
 
     def capacity(self, plan: Plan) -> int:
         """C, the rows that an expert takes of this plan."""
@@ -62,7 +60,7 @@ class Capacity(Dispatcher):
     def _weighted(self, x_TD: Tensor, plan: Plan, experts: Experts) -> Tensor:
         if self.pad or not experts.quick(plan.tokens * plan.k):
             return super()._weighted(x_TD, plan, experts)
-        return self._by_blocks._weighted(x_TD, self._admitted(plan), experts)
+        return run_blocks(x_TD, self._admitted(plan), experts)
 
     def _dispatch(self, x_TD: Tensor, plan: Plan, experts: Experts) -> Dispatched:
         plan = self._admitted(plan)

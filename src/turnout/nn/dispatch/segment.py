@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from turnout.nn.base import Dispatched, Dispatcher, Experts
-from turnout.nn.dispatch._segments import LoopSegments, Order, run
+from turnout.nn.dispatch._segments import LoopSegments, run, run_blocks
 from turnout.nn.plan import Plan
 
 __all__ = ["Segment"]
@@ -29,10 +29,4 @@ class Segment(Dispatcher):
         return run(x_TD, plan, experts, LoopSegments)
 
     def _weighted(self, x_TD: Tensor, plan: Plan, experts: Experts) -> Tensor:
-        order = Order.of(plan)
-        weight_N = plan.weights_TK.reshape(-1).index_select(0, order.slot_N)
-        y_TM = experts.blocked(x_TD, weight_N, order.token_N, order.sizes)
-        if y_TM is None:
-            rows_NM = experts(order.rows(x_TD), LoopSegments(order))
-            return order.dispatched(rows_NM).weighted_sum(plan.weights_TK)
-        return y_TM
+        return run_blocks(x_TD, plan, experts)
