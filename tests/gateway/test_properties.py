@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
@@ -58,6 +58,9 @@ def test_any_bytes(gateway: Any, raw: bytes) -> None:
 
 @GIVEN
 @given(document=BODIES, at=st.floats(0, 1), noise=st.binary(min_size=1, max_size=3))
+@example(
+    document={"messages": [{"role": "system", "content": ""}] * 2, "model": "turnout/auto"}, at=0.6875, noise=b"\x80"
+)
 def test_any_damage(gateway: Any, document: dict[str, Any], at: float, noise: bytes) -> None:
     raw = json.dumps(document).encode()
     place = int(at * len(raw))

@@ -12,7 +12,7 @@ import json
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +21,9 @@ from turnout.types import Arm, Call, Reply, Usage
 
 USAGE = Usage(10, 5)
 REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 429: "Too Many Requests", 500: "Internal Server Error"}
+UNREADABLE = (
+    b'{"error": {"message": "the body is not JSON", "type": "invalid_request_error", "param": null, "code": null}}'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +288,10 @@ async def _send(script: Script, received: Received, writer: asyncio.StreamWriter
     """Write the reply; False where the connection must close. Streams are sent chunked, whole answers by length."""
     if script.refuse:
         return False
-    request = json.loads(received.body) if received.body else {}
+    try:
+        request = json.loads(received.body) if received.body else {}
+    except ValueError:  # an expert refuses what it cannot read, and lives on
+        script, request = replace(script, status=400, raw=UNREADABLE), {}
     await asyncio.sleep(script.delay_s)
     is_stream = bool(request.get("stream")) and script.status < 400 and not script.garbage
     chunks = events(script, request) if is_stream else [completion(script, request)]
