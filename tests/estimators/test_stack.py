@@ -52,7 +52,7 @@ def test_members_that_know_different_things_share_the_weight(linear: Any) -> Non
 def test_a_large_even_is_an_average(clusters: Any) -> None:
     x_ND, scores_NE, _ = clusters(300)
     members: tuple[Estimator, ...] = (Constant(), Prototypes("x", k=3))
-    stack = Stack(members, even=1e9).fit({"x": x_ND}, scores_NE)
+    stack = Stack(members, even=1e9, across=1e9).fit({"x": x_ND}, scores_NE)
     assert np.allclose(stack.weight_M_, 0.5, atol=1e-4)
     for mine, other in zip(
         stack.predict({"x": x_ND}), Average(members).fit({"x": x_ND}, scores_NE).predict({"x": x_ND}), strict=True
@@ -64,7 +64,7 @@ def test_the_pull_towards_equal_weights_fades_in_a_longer_log() -> None:
     scores_NE = np.random.default_rng(6).uniform(size=(50, 2))
     errors_NE = np.random.default_rng(7).normal(size=(50, 2))
     held_MNE = np.stack([scores_NE + 0.1 * errors_NE, scores_NE + 0.2 * errors_NE[:, ::-1]])
-    best = [float(Stack().learn(np.tile(held_MNE, (1, n, 1)), np.tile(scores_NE, (n, 1)), np.ones((50 * n, 2)))[0])
+    best = [float(Stack().learn(np.tile(held_MNE, (1, n, 1)), np.tile(scores_NE, (n, 1)), np.ones((50 * n, 2))).weight_M[0])
             for n in (1, 10, 100)]  # fmt: skip
     assert 0.5 < best[0] < best[1] < best[2]
 

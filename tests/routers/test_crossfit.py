@@ -36,23 +36,23 @@ def test_a_stack_is_cross_fitted_once_per_fold_and_gets_weights(make_log):
     stack = Stack((Constant(), Counted(on=("format",))), even=0.0)
     found = cross_fit(stack, evidence, folds=4, seed=0)
     assert Counted.fits == 4
-    assert found.weights == pytest.approx((0.0, 1.0), abs=0.1)
+    assert found.lesson.weight_M == pytest.approx((0.0, 1.0), abs=0.1)
     alone = cross_fit(Ridge(on=("format",)), evidence, folds=4, seed=0)
     assert np.corrcoef(found.raw_NE.ravel(), alone.raw_NE.ravel())[0, 1] > 0.99
-    assert alone.weights is None
+    assert alone.lesson is None
 
 
-def test_a_fold_does_not_teach_its_own_weights(make_log):
+def test_a_fold_is_not_taught_by_itself(make_log):
     """Were they learned on all rows, the held-out figures would flatter the stack."""
     evidence, _ = gather(make_log(120, gain=0.0), ("format",), {})
     stack = Stack((Constant(), Ridge(on=("format",), penalty=0.01)), even=0.0)
     found = cross_fit(stack, evidence, folds=4, seed=0)
-    said_M2NE = [cross_fit(member, evidence, folds=4, seed=0).raw_NE for member in stack.members]
+    alone = [cross_fit(member, evidence, folds=4, seed=0) for member in stack.members]
+    said_M2NE = np.stack([(found.raw_NE, found.se_NE) for found in alone])
     for fold in range(4):
         out_N = found.fold_N != fold
-        weight_M = stack.learn(np.stack(said_M2NE)[:, out_N], evidence.scores_NE[out_N], evidence.weights_NE[out_N])
-        mixed_NE = np.tensordot(weight_M, np.stack(said_M2NE)[:, ~out_N], 1)
-        assert found.raw_NE[~out_N] == pytest.approx(np.clip(mixed_NE, 0, 1))
+        lesson = stack.learn(said_M2NE[:, 0, out_N], evidence.scores_NE[out_N], evidence.weights_NE[out_N])
+        assert found.raw_NE[~out_N] == pytest.approx(lesson.combined(said_M2NE[:, :, ~out_N])[0])
 
 
 def test_a_fitted_router_keeps_the_weights_and_skips_what_has_none(make_log, tmp_path):

@@ -54,7 +54,11 @@ class Ensemble(Estimator):
                 said[m] = mean_NME[:, at], se_NME[:, at]
         told = [pair or member.predict(features) for pair, member in zip(said, self.members_, strict=True)]
         together = np.concatenate([part_NE for pair in told for part_NE in pair], dtype=np.float64)
-        return pooled(np.asarray(self._shares()), together.reshape(len(told), 2, *told[0][0].shape))
+        return self._together(together.reshape(len(told), 2, *told[0][0].shape))
+
+    def _together(self, said_M2NE: Floats) -> tuple[Floats, Floats]:
+        """Mean and standard error (N, E) of members that say `said_M2NE`: means, then standard errors."""
+        return settled(*pooled(np.asarray(self._shares()), said_M2NE))
 
     def _alike(self) -> list[int]:
         """Members that one product answers for: linear models of one class."""
@@ -71,10 +75,15 @@ class Ensemble(Estimator):
 
 
 def pooled(share_M: Floats, said_M2NE: Floats) -> tuple[Floats, Floats]:
-    """Mean and standard error (N, E) of members that say `said_M2NE`: means, then standard errors."""
+    """Mean and its variance (N, E) of members that say `said_M2NE`: means, then standard errors."""
     members = len(share_M)
     mean_NE, se_NE = (share_M @ said_M2NE.reshape(members, -1)).reshape(said_M2NE.shape[1:])
     apart_MNE = said_M2NE[:, 0] - mean_NE
     apart_MNE *= apart_MNE
     disagreement_NE = ((share_M * share_M) @ apart_MNE.reshape(members, -1)).reshape(mean_NE.shape)
-    return np.minimum(np.maximum(mean_NE, 0.0), 1.0), np.sqrt(se_NE * se_NE + disagreement_NE)
+    return mean_NE, se_NE * se_NE + disagreement_NE
+
+
+def settled(mean_NE: Floats, variance_NE: Floats) -> tuple[Floats, Floats]:
+    """The mean within [0, 1], and its standard error."""
+    return np.minimum(np.maximum(mean_NE, 0.0), 1.0), np.sqrt(variance_NE)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from turnout.base import Number, Rule
 from turnout.errors import ParameterError
 from turnout.estimators._contenders import nearness
-from turnout.estimators._ensemble import Ensemble
+from turnout.estimators._curds_and_whey import CurdsAndWhey
+from turnout.estimators._ensemble import Ensemble, pooled, settled
 from turnout.estimators._rules import Each, Shares
 from turnout.estimators.base import Estimator
 from turnout.estimators.logistic import Logistic
@@ -40,19 +41,34 @@ LEAST = 0.03  # a weight below which a member is left out: it would cost time in
 SUM = 1e3  # how much more the sum of the weights counts than the error, before it is made exact
 
 
+class Lesson(NamedTuple):
+    """What held-out predictions teach a stack: its members' weights, and what the experts' means say of each other."""
+
+    weight_M: Floats
+    across: CurdsAndWhey
+
+    def combined(self, said_M2NE: Floats) -> tuple[Floats, Floats]:
+        """Mean and standard error (N, E) of members that say `said_M2NE`: means, then standard errors."""
+        return settled(*self.across.apply(*pooled(self.weight_M, said_M2NE)))
+
+
 class Stack(Ensemble):
     """Stacked generalisation (Wolpert, 1992): weights >= 0 that sum to one (Breiman, 1996), chosen by cross-fitting.
 
     The members predict each of `folds` parts of the log from the others; the weights minimise the squared error of
     their mean in the differences between contending experts (plain squared error where no query has two observed
     experts). `even` is how many outcomes' worth of mean squared error is added to every member's own, which pulls
-    towards equal weights, less in a larger log: 0 leaves the error alone, and a large value makes an `Average`. Then
-    every member that counts is fitted on everything. The standard error is as in `Average`, with the learned weights.
-    Given `weights`, nothing is learned: a `Router` cross-fits in any case, learns them from that, and sets them.
+    towards equal weights, less in a larger log: 0 leaves the error alone, and a large value makes an `Average`. What
+    the weighted means of all experts say of one expert's score is learned from the same predictions ("curds and whey",
+    Breiman and Friedman, 1997): members err together in what sets two experts apart. The ridge penalty `across` holds
+    every expert to its own mean; a large value leaves it there, as more than 64 experts do. Then every member that
+    counts is fitted on everything. The standard error is as in `Average`, with the learned weights. Given `weights`,
+    nothing is learned: a `Router` cross-fits in any case, learns from that, and says so by `teach`.
 
     Limits: by itself, fitting takes about `folds` times as long as an average; the parts are drawn at random, so that
     near-duplicates in the log favour members that remember; members that are about equally good and alike gain
-    nothing over their plain mean. Under 10 queries per fold the weights stay equal.
+    nothing over their plain mean. Under 10 queries per fold the weights stay equal. Members go on predicting an expert
+    that is removed, as the others' estimates may rest on it; a newcomer is known by its own mean alone.
 
     >>> from turnout.estimators.constant import Constant
     >>> from turnout.estimators.ridge import Ridge
@@ -62,10 +78,14 @@ class Stack(Ensemble):
     [0.0, 1.0]
     """
 
+    across_: tuple[Floats, Floats] | None = None  # shares and shifts; None: every expert keeps its own mean
+    _taught: CurdsAndWhey | None = None
+
     rules: ClassVar[dict[str, Rule]] = {
         "members": Each(Estimator),
         "folds": Number(2, 20, integer=True),
         "even": Number(0.0, 1e9),
+        "across": Number(1e-3, 1e9),
         "seed": Number(0, 2**32 - 1, integer=True),
         "weights": Shares(),
     }
@@ -77,8 +97,10 @@ class Stack(Ensemble):
         even: float = 150.0,
         seed: int = 0,
         weights: tuple[float, ...] | None = None,
+        across: float = 40.0,
     ) -> None:
         self.members, self.folds, self.even, self.seed, self.weights = members, folds, even, seed, weights
+        self.across = across
 
     @property
     def signals(self) -> tuple[str, ...]:
@@ -97,31 +119,58 @@ class Stack(Ensemble):
         # members without weight were not kept
         return weight_M if len(self.members_) == len(weight_M) else weight_M[weight_M > 0]
 
-    def learn(self, held_MNE: Floats, scores_NE: Floats, weights_NE: Floats) -> Floats:
-        """The members' weights, shape (M,), from what they say about queries that they never saw.
+    def clone(self, **changes: object) -> Self:
+        """An unfitted copy, which has been taught the same."""
+        made = super().clone(**changes)
+        made._taught = self._taught
+        return made
 
-        NaN where a member says nothing.
-        """
+    def learn(self, held_MNE: Floats, scores_NE: Floats, weights_NE: Floats) -> Lesson:
+        """What the members say about queries that they never saw teaches this; NaN where one says nothing."""
         weight_M = np.full(len(held_MNE), 1.0 / len(held_MNE))
         even = self.even / max(1, int((weights_NE > 0).sum()))
         for _ in range(ROUNDS):
             weight_M = _least_error(_products(held_MNE, weight_M, scores_NE, weights_NE), even)
         weight_M = np.where(weight_M < LEAST, 0.0, weight_M)
-        return np.asarray(weight_M / weight_M.sum())
+        weight_M /= weight_M.sum()
+        mean_NE = np.clip(np.tensordot(weight_M, held_MNE, 1), 0.0, 1.0)
+        return Lesson(weight_M, CurdsAndWhey.learn(mean_NE, scores_NE, weights_NE, self.across))
+
+    def teach(self, lesson: Lesson) -> None:
+        """The next `fit` takes this instead of learning it."""
+        self.weights, self._taught = tuple(lesson.weight_M.tolist()), lesson.across
 
     def _fit(self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None) -> None:
         count = len(self.members)
         self.weight_M_: Floats = np.full(count, 1.0 / count)
+        self.across_ = self._taught
         if self.weights is not None:
             self.weight_M_ = np.array(self.weights, dtype=np.float64)
         elif count > 1 and len(scores_NE) >= FEWEST * self.folds:
             held_MNE = self._held_out(features, scores_NE, weights_NE, tasks)
-            self.weight_M_ = self.learn(held_MNE, scores_NE, weights_NE)
+            lesson = self.learn(held_MNE, scores_NE, weights_NE)
+            self.weight_M_, self.across_ = lesson
         self.members_ = tuple(
             member.clone().fit(features, scores_NE, weights_NE=weights_NE, tasks=tasks)
             for member, weight in zip(self.members, self.weight_M_, strict=True)
             if weight > 0
         )
+
+    def _together(self, said_M2NE: Floats) -> tuple[Floats, Floats]:
+        if self.across_ is None:
+            return super()._together(said_M2NE)
+        return Lesson(self._shares(), CurdsAndWhey(*self.across_)).combined(said_M2NE)
+
+    def _add_expert(self, features: FeatureMap, scores_N: Floats) -> None:
+        super()._add_expert(features, scores_N)
+        if self.across_ is not None:
+            self.across_ = CurdsAndWhey(*self.across_).with_expert()
+
+    def _remove_expert(self, column: int) -> None:
+        if self.across_ is None:
+            super()._remove_expert(column)
+        else:
+            self.across_ = CurdsAndWhey(*self.across_).without(column)
 
     def _held_out(
         self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None

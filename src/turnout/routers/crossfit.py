@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.errors import ParameterError
-from turnout.estimators._ensemble import pooled
 from turnout.estimators.base import Estimator
-from turnout.estimators.stack import Stack
+from turnout.estimators.stack import Lesson, Stack
 from turnout.features import take
 from turnout.policies.base import Policy
 from turnout.routers.calibration import Calibration
@@ -34,7 +33,7 @@ THREADS = min(4, os.cpu_count() or 1)  # folds in work at a time; each holds its
 class CrossFit:
     """Held-out predictions: `raw` as estimated, `quality` calibrated on the other folds, with standard errors.
 
-    `weights` are those that a stack's members get from all folds, None for other estimators.
+    `lesson` is what all folds teach a stack, None for other estimators.
     """
 
     fold_N: NDArray[np.int64]
@@ -42,7 +41,7 @@ class CrossFit:
     quality_NE: Array
     se_NE: Array
     calibration: Calibration
-    weights: tuple[float, ...] | None = None
+    lesson: Lesson | None = None
 
 
 def cross_fit(estimator: Estimator, evidence: Evidence, folds: int, seed: int) -> CrossFit | None:
@@ -57,16 +56,16 @@ def cross_fit(estimator: Estimator, evidence: Evidence, folds: int, seed: int) -
 
 
 def _stacked(stack: Stack, evidence: Evidence, fold_N: NDArray[np.int64]) -> CrossFit:
-    """The members are held out one by one; each fold takes the weights that the others teach."""
+    """The members are held out one by one; each fold takes what the others teach."""
     said_M2NE = np.stack([_over_folds(member, evidence, fold_N) for member in stack.members])
     scores_NE, weights_NE = evidence.scores_NE, evidence.weights_NE
     raw_NE, se_NE = np.empty_like(scores_NE), np.empty_like(scores_NE)
     for fold in range(int(fold_N.max()) + 1):
         test_N = fold_N == fold
-        weight_M = stack.learn(said_M2NE[:, 0, ~test_N], scores_NE[~test_N], weights_NE[~test_N])
-        raw_NE[test_N], se_NE[test_N] = pooled(weight_M, said_M2NE[:, :, test_N])
-    weight_M = stack.learn(said_M2NE[:, 0], scores_NE, weights_NE)
-    return replace(calibrated(fold_N, raw_NE, se_NE, evidence), weights=tuple(weight_M.tolist()))
+        lesson = stack.learn(said_M2NE[:, 0, ~test_N], scores_NE[~test_N], weights_NE[~test_N])
+        raw_NE[test_N], se_NE[test_N] = lesson.combined(said_M2NE[:, :, test_N])
+    lesson = stack.learn(said_M2NE[:, 0], scores_NE, weights_NE)
+    return replace(calibrated(fold_N, raw_NE, se_NE, evidence), lesson=lesson)
 
 
 def _over_folds(estimator: Estimator, evidence: Evidence, fold_N: NDArray[np.int64]) -> tuple[Array, Array]:

@@ -63,8 +63,8 @@ def fit_decisions(
         told_NE = costs.predict(evidence.size_N, features=evidence.features)
         return _without_evidence(evidence, policy, told_NE, guard, baseline)
     cost_NE = held_out_costs(costs, evidence, found.fold_N) if cost_NE is None else cost_NE
-    if isinstance(estimator, Stack) and found.weights is not None:
-        estimator.weights = found.weights
+    if isinstance(estimator, Stack) and found.lesson is not None:
+        estimator.teach(found.lesson)
     if watch is not None:
         watch(found, cost_NE)
     policy.fit(found.quality_NE, cost_NE)
