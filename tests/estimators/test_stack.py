@@ -64,8 +64,10 @@ def test_the_pull_towards_equal_weights_fades_in_a_longer_log() -> None:
     scores_NE = np.random.default_rng(6).uniform(size=(50, 2))
     errors_NE = np.random.default_rng(7).normal(size=(50, 2))
     held_MNE = np.stack([scores_NE + 0.1 * errors_NE, scores_NE + 0.2 * errors_NE[:, ::-1]])
-    best = [float(Stack().learn(np.tile(held_MNE, (1, n, 1)), np.tile(scores_NE, (n, 1)), np.ones((50 * n, 2))).weight_M[0])
-            for n in (1, 10, 100)]  # fmt: skip
+    best = []
+    for n in (1, 10, 100):
+        lesson = Stack().learn(np.tile(held_MNE, (1, n, 1)), np.tile(scores_NE, (n, 1)), np.ones((50 * n, 2)))
+        best.append(float(lesson.weight_M[0]))
     assert 0.5 < best[0] < best[1] < best[2]
 
 

@@ -24,27 +24,21 @@ class CurdsAndWhey(NamedTuple):
     shift_E: Floats
 
     @classmethod
-    def learn(cls, held_NE: Floats, scores_NE: Floats, weights_NE: Floats, pull: float) -> Self:
+    def learn(cls, held_NE: Floats, scores_NE: Floats, weights_NE: Floats, pull: float) -> Self | None:
         """From held-out means, NaN where there are none, and scores that count where they have weight.
 
-        Each expert's score is regressed on all experts' means; `pull` is the ridge penalty on what differs from the
-        expert's own mean alone, in units of squared means, so that a short log changes little.
+        Each expert's score is regressed on all experts' means. `pull` is the ridge penalty on what differs from the
+        expert's own mean, in units of squared means, so that a short log changes little. None for a single expert, for
+        more than 64, and where no query has a mean for every expert.
         """
-        experts = held_NE.shape[1]
-        if not 1 < experts <= WIDEST:
-            return cls.alone(experts)
         told_N = np.isfinite(held_NE).all(axis=1)
-        if not told_N.any():
-            return cls.alone(experts)
+        if not (told_N.any() and 1 < held_NE.shape[1] <= WIDEST):
+            return None
         told_NE, even_NE = held_NE[told_N], even_weights(weights_NE[told_N])
         left_NE = np.where(even_NE > 0, scores_NE[told_N] - told_NE, 0.0)
-        share_CE = np.stack([_regressed(told_NE, *pair, pull) for pair in zip(left_NE.T, even_NE.T, strict=True)], axis=1)
-        return cls(np.eye(experts) + share_CE[:-1], share_CE[-1])
-
-    @classmethod
-    def alone(cls, experts: int) -> Self:
-        """Every expert's mean as it is given."""
-        return cls(np.eye(experts), np.zeros(experts))
+        columns = zip(left_NE.T, even_NE.T, strict=True)
+        share_CE = np.stack([_regressed(told_NE, left_N, even_N, pull) for left_N, even_N in columns], axis=1)
+        return cls(np.eye(held_NE.shape[1]) + share_CE[:-1], share_CE[-1])
 
     def apply(self, mean_NF: Floats, variance_NF: Floats) -> tuple[Floats, Floats]:
         """Means and their variances, each (N, E)."""
@@ -63,8 +57,9 @@ class CurdsAndWhey(NamedTuple):
 
 
 def _regressed(told_NF: Floats, left_N: Floats, even_N: Floats, pull: float) -> NDArray[np.float64]:
-    """What every expert's mean, and one, must be multiplied by to make up what is left: shape (F + 1,)."""
-    x_NC = np.hstack([told_NF - told_NF.mean(axis=0), np.ones((len(told_NF), 1))])
+    """What every expert's mean, and one, is multiplied by to make up what an expert's own leaves: shape (F + 1,)."""
+    mean_F = told_NF.mean(axis=0)
+    x_NC = np.hstack([told_NF - mean_F, np.ones((len(told_NF), 1))])
     products_CC = (x_NC * even_N[:, None]).T @ x_NC
     share_C = np.linalg.solve(products_CC + pull * np.eye(len(products_CC)), x_NC.T @ (even_N * left_N))
-    return np.append(share_C[:-1], share_C[-1] - told_NF.mean(axis=0) @ share_C[:-1])
+    return np.append(share_C[:-1], share_C[-1] - mean_F @ share_C[:-1])

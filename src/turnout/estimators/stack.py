@@ -42,14 +42,18 @@ SUM = 1e3  # how much more the sum of the weights counts than the error, before 
 
 
 class Lesson(NamedTuple):
-    """What held-out predictions teach a stack: its members' weights, and what the experts' means say of each other."""
+    """What held-out predictions teach a stack: its members' weights, and what the experts' means say of each other.
+
+    `across` None leaves every expert its own mean.
+    """
 
     weight_M: Floats
-    across: CurdsAndWhey
+    across: CurdsAndWhey | None
 
     def combined(self, said_M2NE: Floats) -> tuple[Floats, Floats]:
         """Mean and standard error (N, E) of members that say `said_M2NE`: means, then standard errors."""
-        return settled(*self.across.apply(*pooled(self.weight_M, said_M2NE)))
+        told = pooled(self.weight_M, said_M2NE)
+        return settled(*(told if self.across is None else self.across.apply(*told)))
 
 
 class Stack(Ensemble):
@@ -78,7 +82,7 @@ class Stack(Ensemble):
     [0.0, 1.0]
     """
 
-    across_: tuple[Floats, Floats] | None = None  # shares and shifts; None: every expert keeps its own mean
+    across_: tuple[Floats, Floats] | None = None  # shares and shifts, once saved a plain tuple
     _taught: CurdsAndWhey | None = None
 
     rules: ClassVar[dict[str, Rule]] = {
@@ -97,6 +101,7 @@ class Stack(Ensemble):
         even: float = 150.0,
         seed: int = 0,
         weights: tuple[float, ...] | None = None,
+        *,
         across: float = 40.0,
     ) -> None:
         self.members, self.folds, self.even, self.seed, self.weights = members, folds, even, seed, weights
@@ -156,21 +161,22 @@ class Stack(Ensemble):
             if weight > 0
         )
 
+    @property
+    def _across(self) -> CurdsAndWhey | None:
+        return None if self.across_ is None else CurdsAndWhey(*self.across_)
+
     def _together(self, said_M2NE: Floats) -> tuple[Floats, Floats]:
-        if self.across_ is None:
-            return super()._together(said_M2NE)
-        return Lesson(self._shares(), CurdsAndWhey(*self.across_)).combined(said_M2NE)
+        return Lesson(self._shares(), self._across).combined(said_M2NE)
 
     def _add_expert(self, features: FeatureMap, scores_N: Floats) -> None:
         super()._add_expert(features, scores_N)
-        if self.across_ is not None:
-            self.across_ = CurdsAndWhey(*self.across_).with_expert()
+        self.across_ = self._across and self._across.with_expert()
 
     def _remove_expert(self, column: int) -> None:
-        if self.across_ is None:
+        if self._across is None:
             super()._remove_expert(column)
         else:
-            self.across_ = CurdsAndWhey(*self.across_).without(column)
+            self.across_ = self._across.without(column)
 
     def _held_out(
         self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None
