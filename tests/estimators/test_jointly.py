@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 
-from turnout.estimators._ensemble import Ensemble, pooled
+from turnout.estimators._ensemble import Ensemble
 from turnout.estimators._model import LinearModel, asked
 from turnout.estimators.average import Average
 from turnout.estimators.constant import Constant
@@ -42,7 +42,7 @@ def scores(rows: int = ROWS, *, holes: bool = False) -> np.ndarray:
 
 def alone(ensemble: Ensemble, asked_of: FeatureMap) -> tuple[np.ndarray, np.ndarray]:
     said = [np.stack(member.predict(asked_of)) for member in ensemble.members_]
-    return pooled(np.asarray(ensemble._shares()), np.stack(said))
+    return ensemble._together(np.stack(said))
 
 
 @pytest.mark.parametrize("holes", [False, True])
