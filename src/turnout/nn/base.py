@@ -9,6 +9,7 @@ the combiner makes one output per token. Balancers return named losses; nothing 
 from __future__ import annotations
 
 import math
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -284,14 +285,36 @@ def recomputing() -> bool:
     return torch._C._current_graph_task_id() != -1
 
 
+_finite: tuple[weakref.ref[Tensor], int] | None = None  # the tensor that was last found to be finite, and its version
+
+
+def known_finite(logits_TE: Tensor) -> bool:
+    """True for the tensor that `forbid_nan` last found to hold nothing but numbers, unless it was written to since.
+
+    A pass looks at its logits once: in a token that is decoded, to look costs as much as to choose.
+    """
+    seen = _finite
+    return seen is not None and seen[0]() is logits_TE and seen[1] == _version(logits_TE)
+
+
+def _version(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version
+
+
 def forbid_nan(logits_TE: Tensor, who: str) -> None:
     """Raise RoutingError where a logit is NaN. On a GPU the check is asynchronous, and left out while compiling."""
+    global _finite
     if torch.compiler.is_compiling():
         return
     if logits_TE.is_cuda:
         torch._assert_async(~torch.isnan(logits_TE).any())
         return
-    if not math.isnan(logits_TE.detach().sum().item()):  # a sum is cheaper to look at
+    if known_finite(logits_TE):
+        return
+    total = logits_TE.detach().sum().item()  # a sum is cheaper to look at
+    if math.isfinite(total):
+        _finite = weakref.ref(logits_TE), _version(logits_TE)
+    if not math.isnan(total):
         return
     bad_T = torch.isnan(logits_TE).any(-1)
     if bool(bad_T.any()):  # +inf and −inf sum to NaN too

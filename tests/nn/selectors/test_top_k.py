@@ -79,3 +79,25 @@ def test_sizes_that_cannot_work_are_named(select: TopK, message: str) -> None:
 def test_a_bad_k_is_a_parameter_error() -> None:
     with pytest.raises(ParameterError, match="`k` must be an integer in"):
         TopK(0)
+
+
+def test_weights_are_the_scores_of_the_chosen_over_their_sum_with_the_same_gradient() -> None:
+    torch.manual_seed(0)
+    logits_TE = torch.randn(20, 6)
+    logits_TE[:5, :3], logits_TE[5, 1:] = float("-inf"), float("-inf")
+    logits_TE.requires_grad_()
+    bias_E, slope_TK = torch.randn(6), torch.randn(20, 4)
+    plan = TopK(4)(logits_TE, None, bias_E)
+    picked_TK = torch.where(plan.mask_TK, plan.scores_TE.gather(-1, plan.idx_TK.clamp(max=5)), 0)
+    plain_TK = picked_TK / picked_TK.sum(-1, keepdim=True)
+    assert torch.allclose(plan.weights_TK, plain_TK, atol=1e-6)
+    assert not plan.weights_TK[~plan.mask_TK].any()
+    gradients = [torch.autograd.grad((w * slope_TK).sum(), logits_TE, retain_graph=True)[0]
+                 for w in (plan.weights_TK, plain_TK)]  # fmt: skip
+    assert torch.allclose(*gradients, atol=1e-6)
+
+
+def test_experts_that_a_bias_chooses_against_all_odds_share_the_whole_weight() -> None:
+    plan = TopK(2)(torch.tensor([[90.0, 0.0, 0.0]]), None, torch.tensor([-200.0, 0.0, 0.0]))
+    assert sorted(plan.idx_TK[0].tolist()) == [1, 2]
+    assert plan.weights_TK[0].tolist() == pytest.approx([0.5, 0.5])  # their scores underflow to nothing

@@ -207,11 +207,11 @@ def _dots(x_NI: Tensor, weight_EOI: Tensor, chosen: Sequence[int]) -> Tensor:
     torch's setting where that is one thread; otherwise numpy's own threads share the rows.
     """
     product = np.vecdot if torch.get_num_threads() == 1 else np.dot
-    y_NO = x_NI.new_empty(x_NI.shape[0], weight_EOI.shape[1])
-    matrices, rows, out = weight_EOI.detach().numpy(), x_NI.detach().numpy(), y_NO.numpy()
+    matrices, rows = weight_EOI.detach().numpy(), x_NI.detach().numpy()
+    y_NO = np.empty((len(chosen), weight_EOI.shape[1]), rows.dtype)
     for row, expert in enumerate(chosen):
-        product(matrices[expert], rows[row], out=out[row])
-    return y_NO
+        product(matrices[expert], rows[row], out=y_NO[row])
+    return torch.from_numpy(y_NO)
 
 
 class UniformSegments(Segments):

@@ -38,7 +38,10 @@ class PerToken(Dispatcher):
         if not (plan.full and plan.kept_TK is None and experts.stacked):
             return super()._weighted(x_TD, plan, experts)
         # rows by themselves need no order, so those of a token stay side by side: no sort, no way back
-        rows_ND = x_TD[:, None].expand(-1, plan.k, -1).reshape(-1, x_TD.shape[1])
-        rows_NM = experts(rows_ND, RowSegments(plan.idx_TK.reshape(-1), plan.experts))
+        segments = RowSegments(plan.idx_TK.reshape(-1), plan.experts)
+        if plan.tokens == 1:  # the usual step of decoding, by fewer operators
+            rows_KM = experts(x_TD.expand(plan.k, -1), segments)
+            return plan.weights_TK.to(rows_KM.dtype) @ rows_KM
+        rows_NM = experts(x_TD[:, None].expand(-1, plan.k, -1).reshape(-1, x_TD.shape[1]), segments)
         y_TKM = rows_NM.view(plan.tokens, plan.k, rows_NM.shape[1])
         return torch.bmm(plan.weights_TK[:, None].to(y_TKM.dtype), y_TKM)[:, 0]

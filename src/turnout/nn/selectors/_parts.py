@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from turnout.errors import RoutingError
-from turnout.nn.base import recomputing
+from turnout.nn.base import known_finite, recomputing
 from turnout.nn.plan import RoutingContext
 
 SCORES = ("softmax", "sigmoid")
@@ -21,7 +21,7 @@ def scores_of(logits_TE: Tensor, score: str) -> Tensor:
     if score == "sigmoid":
         return logits_TE.sigmoid()
     scores_TE = logits_TE.softmax(-1)
-    if not (torch.compiler.is_compiling() or logits_TE.is_cuda) and math.isnan(scores_TE.detach().sum().item()):
+    if not (torch.compiler.is_compiling() or logits_TE.is_cuda or known_finite(logits_TE)) and math.isnan(scores_TE.detach().sum().item()):
         lost_T = scores_TE.isnan().any(-1)
         raise RoutingError(f"every expert is silenced for row {int(lost_T.nonzero()[0, 0])} of {len(lost_T)}")
     return scores_TE
@@ -42,13 +42,15 @@ def refuse_bias(who: str, bias_E: Tensor | None, why: str) -> None:
 def best(by_TE: Tensor, k: int, context: RoutingContext) -> tuple[Tensor, bool]:
     """Indices [T, k] of the highest, the best first, the sentinel E where −inf; and whether no slot is empty."""
     found = by_TE.topk(k, dim=-1)
-    if torch.compiler.is_compiling() or (by_TE.is_cuda and not context.overrides) or not _has_silenced(found.values):
+    if _nobody_silenced(by_TE, found.values, context):
         return found.indices, True
     return found.indices.masked_fill(found.values == float("-inf"), by_TE.shape[-1]), False
 
 
-def _has_silenced(values: Tensor) -> bool:
-    return bool(values.numel()) and values.detach().min().item() == -math.inf
+def _nobody_silenced(by_TE: Tensor, best_TK: Tensor, context: RoutingContext) -> bool:
+    if torch.compiler.is_compiling() or (by_TE.is_cuda and not context.overrides) or known_finite(by_TE):
+        return True
+    return not best_TK.numel() or best_TK.detach().min().item() > -math.inf
 
 
 def taken(scores_TE: Tensor, idx_TK: Tensor, full: bool) -> Tensor:
@@ -57,6 +59,15 @@ def taken(scores_TE: Tensor, idx_TK: Tensor, full: bool) -> Tensor:
         return scores_TE.gather(-1, idx_TK)
     experts = scores_TE.shape[-1]
     return torch.where(idx_TK < experts, scores_TE.gather(-1, idx_TK.clamp(max=experts - 1)), 0)
+
+
+def softmax_of(logits_TE: Tensor, idx_TK: Tensor, full: bool) -> Tensor:
+    """The softmax over the chosen experts alone, [T, K]; 0 in empty slots."""
+    if full:
+        return logits_TE.gather(-1, idx_TK).softmax(-1)
+    experts = logits_TE.shape[-1]
+    chosen_TK = logits_TE.gather(-1, idx_TK.clamp(max=experts - 1))
+    return chosen_TK.masked_fill(idx_TK == experts, float("-inf")).softmax(-1)
 
 
 def normalized(weights: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from turnout.base import Number, OneOf
 from turnout.errors import RoutingError
 from turnout.nn.base import Selector
 from turnout.nn.plan import Plan, RoutingContext
-from turnout.nn.selectors._parts import SCORES, best, check_k, normalized, own_generator, scores_of, taken
+from turnout.nn.selectors._parts import SCORES, best, check_k, normalized, own_generator, scores_of, softmax_of, taken
 
 __all__ = ["TopK"]
 
@@ -60,9 +60,11 @@ class TopK(Selector):
         self._check_sizes(logits_TE.shape[-1])
         scores_TE = scores_of(logits_TE, self.score)
         idx_TK, full = best(self._by(logits_TE, scores_TE.detach(), context, bias_E), self.k, context)
-        weights_TK = taken(scores_TE, idx_TK, full)
-        if self.normalize:
-            weights_TK = normalized(weights_TK)
+        if self.normalize and self.score == "softmax":
+            weights_TK = softmax_of(logits_TE, idx_TK, full)  # the same weights by fewer operators
+        else:
+            weights_TK = taken(scores_TE, idx_TK, full)
+            weights_TK = normalized(weights_TK) if self.normalize else weights_TK
         if self.scale != 1:
             weights_TK = weights_TK * self.scale
         return Plan(idx_TK, weights_TK, scores_TE, logits_TE, full=full)
@@ -71,7 +73,8 @@ class TopK(Selector):
         """What experts are ranked by, −inf where one is silenced."""
         noisy = bool(self.noise) and self.training
         if bias_E is None and not noisy and self.top_groups is None:
-            return logits_TE.detach()  # the same order, and silenced experts are out already
+            # the same order, and silenced experts are out already
+            return logits_TE.detach() if logits_TE.requires_grad else logits_TE
         if bias_E is not None:
             by_TE = by_TE + bias_E
         if noisy:
