@@ -285,15 +285,22 @@ def recomputing() -> bool:
     return torch._C._current_graph_task_id() != -1
 
 
-_finite: tuple[weakref.ref[Tensor], int] | None = None  # the tensor that was last found to be finite, and its version
+class _Looked:
+    """The tensor that was last found to hold nothing but numbers, and its version then."""
+
+    at: tuple[weakref.ref[Tensor], int] | None = None
+
+
+_looked = _Looked()
 
 
 def known_finite(logits_TE: Tensor) -> bool:
     """True for the tensor that `forbid_nan` last found to hold nothing but numbers, unless it was written to since.
 
-    A pass looks at its logits once: in a token that is decoded, to look costs as much as to choose.
+    A pass looks at its logits once: in a token that is decoded, to look costs as much as to choose. Tensors made in
+    inference mode count no versions, so that there a write between gate and selector goes unseen.
     """
-    seen = _finite
+    seen = _looked.at  # read once, as other threads write here too
     return seen is not None and seen[0]() is logits_TE and seen[1] == _version(logits_TE)
 
 
@@ -303,7 +310,6 @@ def _version(tensor: Tensor) -> int:
 
 def forbid_nan(logits_TE: Tensor, who: str) -> None:
     """Raise RoutingError where a logit is NaN. On a GPU the check is asynchronous, and left out while compiling."""
-    global _finite
     if torch.compiler.is_compiling():
         return
     if logits_TE.is_cuda:
@@ -313,7 +319,7 @@ def forbid_nan(logits_TE: Tensor, who: str) -> None:
         return
     total = logits_TE.detach().sum().item()  # a sum is cheaper to look at
     if math.isfinite(total):
-        _finite = weakref.ref(logits_TE), _version(logits_TE)
+        _looked.at = weakref.ref(logits_TE), _version(logits_TE)
     if not math.isnan(total):
         return
     bad_T = torch.isnan(logits_TE).any(-1)

@@ -21,7 +21,9 @@ def scores_of(logits_TE: Tensor, score: str) -> Tensor:
     if score == "sigmoid":
         return logits_TE.sigmoid()
     scores_TE = logits_TE.softmax(-1)
-    if not (torch.compiler.is_compiling() or logits_TE.is_cuda or known_finite(logits_TE)) and math.isnan(scores_TE.detach().sum().item()):
+    if torch.compiler.is_compiling() or logits_TE.is_cuda or known_finite(logits_TE):
+        return scores_TE
+    if math.isnan(scores_TE.detach().sum().item()):
         lost_T = scores_TE.isnan().any(-1)
         raise RoutingError(f"every expert is silenced for row {int(lost_T.nonzero()[0, 0])} of {len(lost_T)}")
     return scores_TE
