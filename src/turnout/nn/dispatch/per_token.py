@@ -41,7 +41,7 @@ class PerToken(Dispatcher):
         segments = RowSegments(plan.idx_TK.reshape(-1), plan.experts)
         if plan.tokens == 1:  # the usual step of decoding, by fewer operators
             rows_KM = experts(x_TD.expand(plan.k, -1), segments)
-            return plan.weights_TK.to(rows_KM.dtype) @ rows_KM
+            return torch.mm(plan.weights_TK.to(rows_KM.dtype), rows_KM)
         rows_NM = experts(x_TD[:, None].expand(-1, plan.k, -1).reshape(-1, x_TD.shape[1]), segments)
         y_TKM = rows_NM.view(plan.tokens, plan.k, rows_NM.shape[1])
         return torch.bmm(plan.weights_TK[:, None].to(y_TKM.dtype), y_TKM)[:, 0]
