@@ -106,6 +106,7 @@ def test_a_stack_takes_what_it_is_taught_through_copies_and_files() -> None:
     assert copy.across_ is not None
     assert lesson.across is not None
     assert np.array_equal(copy.across_[0], lesson.across.share_FE)
+    assert taught.signals == ("x",)
     arrays: dict[str, Any] = {}
     again = unpack(pack(copy, arrays), arrays)
     assert np.array_equal(again.predict(features)[0], copy.predict(features)[0])

@@ -52,7 +52,7 @@ def test_a_router_tells_and_keeps_what_requests_cost(log: OutcomeLog, tmp_path) 
 
 def test_a_newcomer_keeps_its_own_costs_whichever_members_a_stack_left_out(log: OutcomeLog) -> None:
     router = Router.fit(log, estimator=Stack((Ridge(on=("format",)), Ridge(on=("embedding", "format")))), folds=3)
-    router.estimator.weights = (0.0, 1.0)  # as a fit sets them where the first adds nothing
+    router.estimator.weight_M_ = np.array([0.0, 1.0])  # as a fit sets them where the first adds nothing
     cost_N1 = np.array([[8e-5 if text.startswith("add") else 1e-5] for text in log.texts])
     router.add_expert(Arm("c"), OutcomeLog.from_arrays(log.texts, ["c"], log.matrix()[:, :1], cost_NE=cost_N1))
     cost_NE = router.predict([KINDS[0].format(5, 7), KINDS[1].format("rows", "age")])[2]

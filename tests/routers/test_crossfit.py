@@ -58,12 +58,17 @@ def test_a_fold_is_not_taught_by_itself(make_log):
 def test_a_fitted_router_keeps_the_weights_and_skips_what_has_none(make_log, tmp_path):
     stack = Stack((Constant(), Ridge(on=("format",)), Ridge(on=("length",), penalty=1e9)), even=0.0)
     router = Router.fit(make_log(300), estimator=stack)
-    assert stack.weights is None  # the caller's own stays as it was
-    assert router.estimator.weights[1] > 0.8
-    assert "length" not in router.signal_names or router.estimator.weights[2] > 0
+    assert not stack.learned()  # the caller's own stays as it was
+    assert router.estimator.weight_M_[1] > 0.8
+    assert "length" not in router.signal_names or router.estimator.weight_M_[2] > 0
     router.save(tmp_path / "router")
     texts = ["1 + 2 =", "Tell me about bake?"]
-    assert np.array_equal(Router.load(tmp_path / "router").predict(texts)[0], router.predict(texts)[0])
+    again = Router.load(tmp_path / "router")
+    assert np.array_equal(again.predict(texts)[0], router.predict(texts)[0])
+    assert again.signal_names == router.signal_names
+    recipe = again.estimator.clone()  # what `turnout eval` fits anew must learn without the queries that are tested
+    assert recipe.weights is None
+    assert recipe.signals == stack.signals
 
 
 def test_the_default_reads_tasks_where_there_are_several(make_log):

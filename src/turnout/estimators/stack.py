@@ -67,7 +67,7 @@ class Stack(Ensemble):
     Breiman and Friedman, 1997): members err together in what sets two experts apart. The ridge penalty `across` holds
     every expert to its own mean; a large value leaves it there, as more than 64 experts do. Then every member that
     counts is fitted on everything. The standard error is as in `Average`, with the learned weights. Given `weights`,
-    nothing is learned: a `Router` cross-fits in any case, learns from that, and says so by `teach`.
+    nothing is learned; nor by a stack that `teach` told: a `Router` cross-fits in any case, and learns from that.
 
     Limits: by itself, fitting takes about `folds` times as long as an average; the parts are drawn at random, so that
     near-duplicates in the log favour members that remember; members that are about equally good and alike gain
@@ -83,7 +83,7 @@ class Stack(Ensemble):
     """
 
     across_: tuple[Floats, Floats] | None = None  # shares and shifts, once saved a plain tuple
-    _taught: CurdsAndWhey | None = None
+    _taught: Lesson | None = None
 
     rules: ClassVar[dict[str, Rule]] = {
         "members": Each(Estimator),
@@ -109,8 +109,8 @@ class Stack(Ensemble):
 
     @property
     def signals(self) -> tuple[str, ...]:
-        given_M = np.ones(len(self.members)) if self.weights is None else self.weights
-        used = [member for member, weight in zip(self.members, given_M, strict=False) if weight > 0]
+        known_M = self.weight_M_ if hasattr(self, "weight_M_") else self._told().weight_M
+        used = [member for member, weight in zip(self.members, known_M, strict=False) if weight > 0]
         return tuple(dict.fromkeys(name for member in used for name in member.signals))
 
     def check(self) -> None:
@@ -142,19 +142,21 @@ class Stack(Ensemble):
         return Lesson(weight_M, CurdsAndWhey.learn(mean_NE, scores_NE, weights_NE, self.across))
 
     def teach(self, lesson: Lesson) -> None:
-        """The next `fit` takes this instead of learning it."""
-        self.weights, self._taught = tuple(lesson.weight_M.tolist()), lesson.across
+        """The next `fit`, of this stack or a copy, takes this instead of learning it."""
+        self._taught = lesson
+
+    def _told(self) -> Lesson:
+        """What is known before anything is learned: a lesson, given weights, or equal ones."""
+        count = len(self.members)
+        given = np.full(count, 1.0 / count) if self.weights is None else np.array(self.weights, dtype=np.float64)
+        return self._taught or Lesson(given, None)
 
     def _fit(self, features: FeatureMap, scores_NE: Floats, weights_NE: Floats, tasks: Sequence[str] | None) -> None:
-        count = len(self.members)
-        self.weight_M_: Floats = np.full(count, 1.0 / count)
-        self.across_ = self._taught
-        if self.weights is not None:
-            self.weight_M_ = np.array(self.weights, dtype=np.float64)
-        elif count > 1 and len(scores_NE) >= FEWEST * self.folds:
-            held_MNE = self._held_out(features, scores_NE, weights_NE, tasks)
-            lesson = self.learn(held_MNE, scores_NE, weights_NE)
-            self.weight_M_, self.across_ = lesson
+        lesson = self._told()
+        learns = self._taught is None and self.weights is None and len(self.members) > 1
+        if learns and len(scores_NE) >= FEWEST * self.folds:
+            lesson = self.learn(self._held_out(features, scores_NE, weights_NE, tasks), scores_NE, weights_NE)
+        self.weight_M_, self.across_ = lesson
         self.members_ = tuple(
             member.clone().fit(features, scores_NE, weights_NE=weights_NE, tasks=tasks)
             for member, weight in zip(self.members, self.weight_M_, strict=True)
