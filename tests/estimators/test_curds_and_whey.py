@@ -121,3 +121,10 @@ def test_weights_alone_leave_the_means_as_they_are() -> None:
     alone_NE, alone_se_NE = Ridge(on=("x",)).fit(features, scores_NE).predict(features)
     assert stack.predict(features)[0] == pytest.approx(alone_NE)
     assert stack.predict(features)[1] == pytest.approx(alone_se_NE)
+
+
+def test_errors_of_independent_means_add_by_their_squares() -> None:
+    found = CurdsAndWhey(np.array([[0.8, 0.3], [0.4, 0.6]]), np.array([0.1, -0.1]))
+    mean_NE, variance_NE = found.apply(np.array([[0.5, 0.25]]), np.array([[0.04, 0.01]]))
+    assert mean_NE[0] == pytest.approx([0.6, 0.2])
+    assert variance_NE[0] == pytest.approx([0.64 * 0.04 + 0.16 * 0.01, 0.09 * 0.04 + 0.36 * 0.01])

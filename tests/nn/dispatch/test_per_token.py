@@ -11,6 +11,7 @@ from turnout.errors import RoutingError
 from turnout.nn import FFN, Plan
 from turnout.nn.base import Experts, Segments
 from turnout.nn.dispatch._segments import RowSegments
+from turnout.nn.dispatch.dense import Dense
 from turnout.nn.dispatch.per_token import PerToken
 
 
@@ -74,3 +75,14 @@ def test_rows_keep_their_derivatives_in_forward_mode() -> None:
         found = forward_ad.unpack_dual(made).tangent
     assert found is not None
     torch.testing.assert_close(found, torch.einsum("noi,ni->no", weight_EOI[expert_N], tangent_NI))
+
+
+@pytest.mark.parametrize("tokens", [1, 3])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_one_token_by_fewer_operators_gets_what_several_get(tokens: int, gradients: bool) -> None:
+    torch.manual_seed(0)
+    pool, x_TD = FFN(4, 8, 16), torch.randn(tokens, 8)
+    idx_TK = torch.stack([torch.randperm(4)[:2] for _ in range(tokens)])
+    plan = Plan(idx_TK, torch.rand(tokens, 2), torch.zeros(tokens, 4), torch.zeros(tokens, 4), full=True)
+    with torch.set_grad_enabled(gradients):
+        assert torch.allclose(PerToken().weighted(x_TD, plan, pool), Dense().weighted(x_TD, plan, pool), atol=1e-6)
