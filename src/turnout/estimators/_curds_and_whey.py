@@ -36,9 +36,11 @@ class CurdsAndWhey(NamedTuple):
             return None
         told_NE, even_NE = held_NE[told_N], even_weights(weights_NE[told_N])
         left_NE = np.where(even_NE > 0, scores_NE[told_N] - told_NE, 0.0)
+        mean_F = told_NE.mean(axis=0)
+        x_NC = np.hstack([told_NE - mean_F, np.ones((len(told_NE), 1))])
         columns = zip(left_NE.T, even_NE.T, strict=True)
-        share_CE = np.stack([_regressed(told_NE, left_N, even_N, pull) for left_N, even_N in columns], axis=1)
-        return cls(np.eye(held_NE.shape[1]) + share_CE[:-1], share_CE[-1])
+        left_CE = np.stack([_regressed(x_NC, left_N, even_N, pull) for left_N, even_N in columns], axis=1)
+        return cls(np.eye(len(mean_F)) + left_CE[:-1], left_CE[-1] - mean_F @ left_CE[:-1])
 
     def apply(self, mean_NF: Floats, variance_NF: Floats) -> tuple[Floats, Floats]:
         """Means and their variances, each (N, E)."""
@@ -46,9 +48,8 @@ class CurdsAndWhey(NamedTuple):
 
     def with_expert(self) -> Self:
         """One more expert, which says nothing of the others nor they of it."""
-        given, wanted = self.share_FE.shape
-        share_FE = np.zeros((given + 1, wanted + 1))
-        share_FE[:given, :wanted], share_FE[given, wanted] = self.share_FE, 1.0
+        share_FE = np.pad(self.share_FE, (0, 1))
+        share_FE[-1, -1] = 1.0
         return type(self)(share_FE, np.append(self.shift_E, 0.0))
 
     def without(self, column: int) -> Self:
@@ -56,10 +57,8 @@ class CurdsAndWhey(NamedTuple):
         return type(self)(np.delete(self.share_FE, column, axis=1), np.delete(self.shift_E, column))
 
 
-def _regressed(told_NF: Floats, left_N: Floats, even_N: Floats, pull: float) -> NDArray[np.float64]:
-    """What every expert's mean, and one, is multiplied by to make up what an expert's own leaves: shape (F + 1,)."""
-    mean_F = told_NF.mean(axis=0)
-    x_NC = np.hstack([told_NF - mean_F, np.ones((len(told_NF), 1))])
+def _regressed(x_NC: Floats, left_N: Floats, even_N: Floats, pull: float) -> NDArray[np.float64]:
+    """Weighted ridge regression of what an expert's own mean leaves on the columns: shape (C,)."""
     products_CC = (x_NC * even_N[:, None]).T @ x_NC
-    share_C = np.linalg.solve(products_CC + pull * np.eye(len(products_CC)), x_NC.T @ (even_N * left_N))
-    return np.append(share_C[:-1], share_C[-1] - mean_F @ share_C[:-1])
+    found_C = np.linalg.solve(products_CC + pull * np.eye(len(products_CC)), x_NC.T @ (even_N * left_N))
+    return np.asarray(found_C, dtype=np.float64)

@@ -125,9 +125,9 @@ class Stack(Ensemble):
         return weight_M if len(self.members_) == len(weight_M) else weight_M[weight_M > 0]
 
     def clone(self, **changes: object) -> Self:
-        """An unfitted copy, which has been taught the same."""
+        """An unfitted copy; one without changes has been taught the same."""
         made = super().clone(**changes)
-        made._taught = self._taught
+        made._taught = None if changes else self._taught
         return made
 
     def learn(self, held_MNE: Floats, scores_NE: Floats, weights_NE: Floats) -> Lesson:

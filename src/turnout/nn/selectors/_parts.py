@@ -52,24 +52,15 @@ def best(by_TE: Tensor, k: int, context: RoutingContext) -> tuple[Tensor, bool]:
 def _nobody_silenced(by_TE: Tensor, best_TK: Tensor, context: RoutingContext) -> bool:
     if torch.compiler.is_compiling() or (by_TE.is_cuda and not context.overrides) or known_finite(by_TE):
         return True
-    return not best_TK.numel() or best_TK.detach().min().item() > -math.inf
+    return not best_TK.numel() or best_TK.detach().min().item() != -math.inf
 
 
-def taken(scores_TE: Tensor, idx_TK: Tensor, full: bool) -> Tensor:
-    """The scores [T, K] of chosen experts; 0 in empty slots."""
+def taken(scores_TE: Tensor, idx_TK: Tensor, full: bool, empty: float = 0.0) -> Tensor:
+    """The scores [T, K] of chosen experts; `empty` in empty slots."""
     if full:
         return scores_TE.gather(-1, idx_TK)
     experts = scores_TE.shape[-1]
-    return torch.where(idx_TK < experts, scores_TE.gather(-1, idx_TK.clamp(max=experts - 1)), 0)
-
-
-def softmax_of(logits_TE: Tensor, idx_TK: Tensor, full: bool) -> Tensor:
-    """The softmax over the chosen experts alone, [T, K]; 0 in empty slots."""
-    if full:
-        return logits_TE.gather(-1, idx_TK).softmax(-1)
-    experts = logits_TE.shape[-1]
-    chosen_TK = logits_TE.gather(-1, idx_TK.clamp(max=experts - 1))
-    return chosen_TK.masked_fill(idx_TK == experts, float("-inf")).softmax(-1)
+    return torch.where(idx_TK < experts, scores_TE.gather(-1, idx_TK.clamp(max=experts - 1)), empty)
 
 
 def normalized(weights: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from turnout.base import Number, OneOf
 from turnout.errors import RoutingError
 from turnout.nn.base import Selector
 from turnout.nn.plan import Plan, RoutingContext
-from turnout.nn.selectors._parts import SCORES, best, check_k, normalized, own_generator, scores_of, softmax_of, taken
+from turnout.nn.selectors._parts import SCORES, best, check_k, normalized, own_generator, scores_of, taken
 
 __all__ = ["TopK"]
 
@@ -61,7 +61,8 @@ class TopK(Selector):
         scores_TE = scores_of(logits_TE, self.score)
         idx_TK, full = best(self._by(logits_TE, scores_TE.detach(), context, bias_E), self.k, context)
         if self.normalize and self.score == "softmax":
-            weights_TK = softmax_of(logits_TE, idx_TK, full)  # the same weights by fewer operators
+            # the same weights by fewer operators, also where their scores underflow
+            weights_TK = taken(logits_TE, idx_TK, full, empty=float("-inf")).softmax(-1)
         else:
             weights_TK = taken(scores_TE, idx_TK, full)
             weights_TK = normalized(weights_TK) if self.normalize else weights_TK
