@@ -42,6 +42,14 @@ def test_live_changes_equal_a_fresh_index(texts: list[str], data: st.DataObject,
     assert CardIndex.restore(live.state(), encode).search(query, k=5) == fresh.search(query, k=5)
 
 
+def test_chinese_cards_are_found_by_a_word_within_a_sentence() -> None:
+    lexical = Lexical()
+    for text in ("查询未来几天的天气预报", "预订火车票", "播放一首歌曲"):
+        lexical.add({"description": text})
+    scores = lexical.scores("今天的天气怎么样")
+    assert scores[0] > 0.0 == scores[1] == scores[2]
+
+
 def test_many_cards_change_live_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """The shortlist, and the rebuild without removed slots, give what a fresh index gives."""
     monkeypatch.setattr(vectors, "EXACT", 64)

@@ -11,6 +11,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from turnout.errors import NotFittedError, ParameterError
 from turnout.features import Sparse
 from turnout.signals.tfidf import Tfidf
+from turnout.unspaced import UNSPACED
 
 TEXTS = [
     "How do I sort a list of numbers in Python?",
@@ -24,6 +25,8 @@ TEXTS = [
 
 
 def sklearn_rows(analyzer: str, span: tuple[int, int], texts: list[str], **params: object) -> np.ndarray:
+    if analyzer == "word":
+        params["token_pattern"] = rf"(?u)[^\W{UNSPACED}]{{2,}}|[{UNSPACED}]"
     made = TfidfVectorizer(analyzer=analyzer, ngram_range=span, sublinear_tf=True, **params).fit(TEXTS)
     return made.transform(texts).toarray()
 
@@ -46,6 +49,20 @@ def test_any_text_equals_scikit_learn(text: str) -> None:
     ours = Tfidf(words=(1, 2), chars=(2, 3), min_df=1).fit(TEXTS).transform([text]).toarray()
     blocks = [sklearn_rows("word", (1, 2), [text]), sklearn_rows("char_wb", (2, 3), [text])]
     assert ours == pytest.approx(np.concatenate(blocks, axis=1) * 0.5**0.5, abs=1e-6)
+
+
+def test_texts_of_the_default_pattern_are_cut_as_scikit_learn_cuts_them() -> None:
+    """Where spaces part the words, the pattern is scikit-learn's own."""
+    spaced = [text for text in TEXTS if "如" not in text]
+    theirs = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit(spaced).transform(spaced).toarray()
+    ours = Tfidf(words=(1, 2), chars=(0, 0), min_df=1).fit(spaced).transform(spaced).toarray()
+    assert ours == pytest.approx(theirs, abs=1e-6)
+
+
+def test_chinese_texts_that_share_a_word_are_alike() -> None:
+    texts = ["今天的天气怎么样", "查询天气预报", "订一张火车票"]
+    rows = Tfidf(chars=(0, 0), min_df=1).fit(texts).transform(texts).toarray()
+    assert rows[0] @ rows[1] > 0.1 > rows[0] @ rows[2]
 
 
 def test_rare_and_surplus_terms_are_left_out() -> None:

@@ -21,12 +21,14 @@ from turnout.base import Number, Of, Rule
 from turnout.errors import ParameterError
 from turnout.features import Sparse
 from turnout.signals.base import Signal
+from turnout.unspaced import UNSPACED
 
 __all__ = ["Tfidf"]
 
 _CACHED_UNITS = 20_000
 _REMEMBERED_LENGTH = 60  # characters
-_WORDS = re.compile(r"\w\w+").findall  # finds what scikit-learn's default pattern, \b\w\w+\b, finds
+_ASCII_WORDS = re.compile(r"\w\w+").findall  # finds what scikit-learn's default pattern, \b\w\w+\b, finds
+_ANY_WORDS = re.compile(rf"[^\W{UNSPACED}]{{2,}}|[{UNSPACED}]").findall
 _BELOW, _ABOVE = (np.int32(column).tobytes() for column in (-1, 2**31 - 1))  # no column's
 _NO_COLUMNS, _NOTHING = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
 
@@ -42,13 +44,15 @@ class Tfidf(Signal):
     """Sparse rows of shape (N, D) and unit length: a block of word n-grams, then a block of character n-grams.
 
     `words` and `chars` are (shortest, longest) n-grams, (0, 0) for none; characters are taken inside words, padded
-    with a space. Each block keeps its `max_features` most frequent n-grams found in at least `min_df` texts, counts
+    with a space. Of Chinese and Japanese every letter is a word, so that 2-grams are pairs of letters, as in Lucene's
+    CJKAnalyzer. Each block keeps its `max_features` most frequent n-grams found in at least `min_df` texts, counts
     as 1 + ln(count), and has unit length; with both blocks each is scaled by 1/√2. A text without any known n-gram
     gives an empty row.
 
     Source: Salton and Buckley, "Term-weighting approaches in automatic text retrieval", 1988; values equal those of
-    scikit-learn's `TfidfVectorizer(sublinear_tf=True)` with analyzers `word` and `char_wb`.
-    Limits: n-grams not seen in `fit` are ignored; in languages without spaces only the characters tell anything.
+    scikit-learn's `TfidfVectorizer(sublinear_tf=True)` with analyzers `word`, but for Chinese and Japanese, and
+    `char_wb`.
+    Limits: n-grams not seen in `fit` are ignored; Thai, Lao and Khmer are cut at spaces alone.
     """
 
     rules: ClassVar[dict[str, Rule]] = {
@@ -182,7 +186,7 @@ class _Scorer:
 
     def _cut(self, unit: str) -> Part:
         """A unit's columns, those of single words included, and its words."""
-        words, word_column, char_column = _WORDS(unit), self.word_columns.get, self.char_columns.get
+        words, word_column, char_column = _words(unit), self.word_columns.get, self.char_columns.get
         single = [word_column((word,), b"") for word in words] if self.word_span[0] == 1 else []
         chars = filter(None, map(char_column, _char_grams(unit, self.char_span))) if self.char_span[0] else ()
         part = b"".join([*single, *chars]), words
@@ -201,13 +205,22 @@ def _units(text: str) -> list[str]:
     return text.split()
 
 
+def _words(text: str) -> list[str]:
+    """The words of two and more letters; of what is written without spaces every letter.
+
+    >>> _words("a list of 今日の天気")
+    ['list', 'of', '今', '日', 'の', '天', '気']
+    """
+    return (_ASCII_WORDS if text.isascii() else _ANY_WORDS)(text)
+
+
 def _word_grams(text: str, span: Span) -> list[str]:
-    """N-grams of the words of two and more letters, as scikit-learn's default `token_pattern` finds them.
+    """N-grams of the words.
 
     >>> _word_grams("sort a long list", (1, 2))
     ['sort', 'long', 'list', 'sort long', 'long list']
     """
-    words = _WORDS(text)
+    words = _words(text)
     grams = words if span[0] == 1 else []
     for n in range(max(span[0], 2), span[1] + 1):
         grams = grams + list(map(" ".join, zip(*(words[start:] for start in range(n)), strict=False)))
