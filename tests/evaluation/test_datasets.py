@@ -37,6 +37,12 @@ def test_the_table_is_read_whole(shared_data: Path, name: str) -> None:
     assert log.tasks is not None
 
 
+def test_routerbench_prompts_are_read_as_turns(shared_data: Path) -> None:
+    texts = datasets.load("routerbench_subset", shared_data).texts
+    assert not any(text.startswith("['") for text in texts)
+    assert sum(text.endswith("Answer:") for text in texts) > len(texts) // 2
+
+
 def test_nine_llm_costs_are_input_price_times_prompt_tokens(shared_data: Path) -> None:
     log = datasets.load("nine_llm", shared_data)
     prices = json.loads((shared_data / "nine_llm" / "prices.json").read_text())

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from turnout import registry
-from turnout.errors import LogError, ParameterError, UnknownNameError
+from turnout.errors import ConfigError, LogError, ParameterError, UnknownNameError
 from turnout.outcomes import OutcomeLog
 from turnout.routers import Router
 from turnout.routers.evidence import prompt_sizes
+from turnout.routers.fitting import named_estimator
 from turnout.types import Price, Request
 
 SUM, WORDS = "7231 + 8812 + 9912 + 1231 + 5512 =", "Tell me about bakeli monupra stotrivel and wixyonzed?"
@@ -191,3 +192,14 @@ def test_the_same_log_and_seed_give_the_same_router(make_log, make_router):
     assert all(np.array_equal(a, b) for a, b in zip(one.predict(log), two.predict(log), strict=True))
     assert one.guard == two.guard
     assert one.summary == two.summary
+
+
+def test_a_named_estimator_reads_further_signals():
+    assert named_estimator("ridge@own").signals == ("embedding", "format", "own")
+    trees, ridge = named_estimator(" trees@own@arithmetic + ridge").params()["members"]
+    assert trees.signals == ("embedding", "format", "length", "own", "arithmetic")
+    assert ridge.signals == ("embedding", "format")
+    with pytest.raises(UnknownNameError, match="did you mean 'own'"):
+        named_estimator("ridge@owm")
+    with pytest.raises(ConfigError, match=r"estimator 'knn' names its signals not in `on`.*own"):
+        named_estimator("knn@own")

@@ -29,7 +29,10 @@ def command(
     seeds: Annotated[str, typer.Option(help="How many seeds, or their numbers with commas; `7,` is one alone.")] = "5",
     estimator: Annotated[
         list[str] | None,
-        typer.Option(help="Measure bare estimators instead of the router; may be repeated; `a+b` is their mean."),
+        typer.Option(
+            help="Measure bare estimators instead of the router; may be repeated; `a+b` is their mean, `a@own` reads "
+            "the signal `own` too."
+        ),
     ] = None,
     tune: Annotated[
         str | None,

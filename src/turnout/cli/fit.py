@@ -32,7 +32,10 @@ def command(
     floor: Annotated[float | None, typer.Option(help="The cheapest expert of at least this quality, 0–1.")] = None,
     policy: Annotated[str | None, typer.Option(help="A registered policy, with its own defaults.")] = None,
     estimator: Annotated[
-        str | None, typer.Option(help="A registered estimator, or `a+b`, a mean (default: stack).")
+        str | None,
+        typer.Option(
+            help="A registered estimator, or `a+b`, a mean; `a@own` reads the signal `own` too (default: stack)."
+        ),
     ] = None,
     encoder: Annotated[
         str | None,

@@ -160,12 +160,16 @@ def _greenserv(data: Path, *, everything: bool = False) -> OutcomeLog:
 
 
 def _routerbench(data: Path) -> OutcomeLog:
-    """Some rows of the source repeat; the first of each is kept."""
+    """Some rows of the source repeat; the first of each is kept. Prompts stand there as the text of a list."""
     from turnout.outcomes import OutcomeLog, files
+    from turnout.outcomes.turns import turns
 
     queries, outcomes = files.read(_present(data / "routerbench_subset"))
     if queries is not None:
         queries = queries.unique("query_id", keep="first", maintain_order=True)
+        queries = queries.with_columns(
+            prompt=queries["prompt"].map_elements(turns, return_dtype=queries["prompt"].dtype)
+        )
     outcomes = outcomes.unique(["query_id", "expert"], keep="first", maintain_order=True)
     return OutcomeLog(queries, outcomes, where="routerbench_subset: ")
 

@@ -7,7 +7,6 @@ pickled pandas tables; those are read as data, without running what they hold.
 
 from __future__ import annotations
 
-import ast
 import csv
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,12 @@ from turnout.errors import LogError
 from turnout.importers import _pickled, _reading
 from turnout.importers._rows import Rows
 from turnout.importers.base import Importer
+from turnout.outcomes.turns import turns
 
 __all__ = ["RouterBench"]
 
 _COST, _ANSWER = "|total_cost", "|model_response"
 _PICKLES = (".pkl", ".pickle")
-_LONGEST_LIST = 1 << 20  # characters of a prompt that is read as a list
 
 
 class RouterBench(Importer):
@@ -68,7 +67,7 @@ class RouterBench(Importer):
                 raise LogError(
                     f"{where}: no column ends in {_COST!r}, so no model can be told; columns: {', '.join(row)}"
                 )
-            prompt, task = _turns(_reading.need(row, "prompt", where)), row.get("eval_name")
+            prompt, task = turns(_reading.need(row, "prompt", where)), row.get("eval_name")
             for model in models:
                 score = _missing(_reading.need(row, model, where))
                 if (str(sample), model) in seen:
@@ -95,13 +94,3 @@ def _is_table(names: list[str]) -> bool:
 def _missing(score: Any) -> Any:
     """An empty score, which a Parquet table may hold as NaN, as None."""
     return None if isinstance(score, float) and score != score else score  # noqa: PLR0124 -- NaN alone is not itself
-
-
-def _turns(prompt: Any) -> Any:
-    """The text of a prompt; of the text of a Python list its texts."""
-    if isinstance(prompt, str) and prompt.startswith("[") and len(prompt) <= _LONGEST_LIST:
-        try:
-            prompt = ast.literal_eval(prompt)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return prompt
-    return "\n".join(map(str, prompt)) if isinstance(prompt, list) else prompt

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout import __version__, registry
-from turnout.errors import LogError, UnknownNameError
+from turnout.errors import ConfigError, LogError, UnknownNameError
 from turnout.estimators.base import Estimator
 from turnout.estimators.stack import MEMBERS, SENTENCES, Stack
 from turnout.policies.base import Policy
@@ -221,14 +221,31 @@ def default_estimator(log: OutcomeLog, *, sentences: bool = False) -> Estimator:
 
 
 def named_estimator(name: str) -> Estimator:
-    """A registered estimator, or the mean of several: names joined by `+`. Raises UnknownNameError.
+    """A registered estimator, or the mean of several: names joined by `+`. `name@signal` reads that signal too.
 
-    >>> [member.name for member in named_estimator("trees+ridge").params()["members"]]
-    ['trees', 'ridge']
+    Raises UnknownNameError, and ConfigError for a signal beside those of an estimator that takes none.
+
+    >>> [member.signals for member in named_estimator("trees+ridge@own").params()["members"]]
+    [('embedding', 'format', 'length'), ('embedding', 'format', 'own')]
     """
-    parts: list[Estimator] = [registry.create("estimator", part.strip()) for part in name.split("+")]
+    parts = [_reading(*part.split("@")) for part in name.split("+")]
     made: Estimator = registry.create("estimator", "average", members=tuple(parts))
     return made if len(parts) > 1 else parts[0]
+
+
+def _reading(name: str, *more: str) -> Estimator:
+    """A registered estimator that also reads these signals."""
+    made: Estimator = registry.create("estimator", name.strip())
+    if not more:
+        return made
+    read = made.params().get("on")
+    if not isinstance(read, tuple):
+        raise ConfigError(
+            f"estimator {made.name!r} names its signals not in `on`, so it reads none beside them: {more}"
+        )
+    for signal in more:
+        registry.get("signal", signal.strip())
+    return made.clone(on=(*read, *(signal.strip() for signal in more)))
 
 
 def sentence_signal(log: OutcomeLog, encoder: str) -> dict[str, Signal]:

@@ -21,11 +21,14 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from turnout.stats.boilerplate import shared_lines, without
+
 Int = NDArray[np.int64]
 Codes = NDArray[np.uint64]
 Whole = TypeVar("Whole", np.int64, np.uint64)
 
 GRAM = 5
+COMMON, FEWEST = 0.05, 20  # of the texts, that hold a line which tells nothing about one of them
 _BLOCK = 4_000_000  # characters coded, or pairs looked at, at once
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing: spreads consecutive codes over the high bits
 _MAP_BITS = 11  # of a parity bitmap: tells sets of up to some 10,000 grams apart
@@ -61,7 +64,9 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.9) -> Int:
     """The group (0 … G − 1, in order of first appearance) of each of N texts.
 
     Texts with a Jaccard similarity of at least `threshold` in (0, 1] share a group, and so do chains of them. An empty
-    text is alone: nothing is known of it. Every pair is found (see the module's method) and compared exactly.
+    text is alone: nothing is known of it. Every pair is found (see the module's method) and compared exactly. Texts
+    that are so much of lines shared by many (a system prompt, worked examples) that any two of them would be alike are
+    compared without those lines.
 
     Limits: chains can join texts that are far apart, so look at the largest group. Where texts use more than 7,131
     different characters together, grams are compared by 64-bit hashes. Time grows with the pairs that nearly reach the
@@ -73,7 +78,7 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.9) -> Int:
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be in (0, 1], got {threshold}")
     first: dict[str, int] = {}
-    folded = enumerate(map(normalise, texts))
+    folded = enumerate(map(normalise, _told_apart(texts, threshold)))
     same_N = np.array([first.setdefault(text, n) if text else n for n, text in folded], dtype=np.int64)
     distinct = [(text, n) for text, n in first.items() if len(text) >= GRAM]  # a shorter one equals itself only
     if len(distinct) > 1:
@@ -84,6 +89,19 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.9) -> Int:
         same_N = linked_N[same_N]
     _, place_N, group_N = np.unique(same_N, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(place_N))[group_N]
+
+
+def _told_apart(texts: Sequence[str], threshold: float) -> Sequence[str]:
+    """The texts, and what is a text's own of those that share most of what they hold.
+
+    Two texts of which each shares s of its characters with the other have a Jaccard similarity of s / (2 − s).
+    """
+    known = frozenset(shared_lines(texts, COMMON, FEWEST).tolist())
+    if not known:
+        return texts
+    most = 2 * threshold / (1 + threshold)
+    owned = ((text, without(text, known)) for text in texts)
+    return [own if len(own) <= (1 - most) * len(text) else text for text, own in owned]
 
 
 class _Coder:
