@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from turnout.cli._listed import listed
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -66,7 +68,7 @@ def command(
     folder = datasets.folder(data)
     options = {} if novelty is None else {"novelty": novelty}
     other = bool(estimator or encoder or tune or options)
-    names = only.split(",") if only else _present(folder, bare=other)
+    names = listed(only) if only else _present(folder, bare=other)
     if not names:
         raise ConfigError(f"the folder must hold one of {TABLES} (routellm_* in `routellm`); got {str(folder)!r}")
     if other and (fixed := sorted(set(names) & set(measured.TABLES))):
@@ -150,7 +152,7 @@ def _tuned(names: str, encoder: str | None, *, curve: bool) -> Method:
     from turnout.evaluation.goals import Goal
     from turnout.evaluation.tuning import Tuned
 
-    return Tuned(Goal(curve=curve), None if names == "all" else names.split(","), encoder=encoder)
+    return Tuned(Goal(curve=curve), None if names == "all" else listed(names), encoder=encoder)
 
 
 def _on_sentences(made: Estimator) -> Estimator:

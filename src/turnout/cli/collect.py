@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from turnout.cli._listed import listed
+
 if TYPE_CHECKING:
     from turnout.collect.ask import Settings
     from turnout.collect.judging import Judging
@@ -74,7 +76,7 @@ def command(
     settings = Settings(limits, temperature=temperature, top_logprobs=logprobs, deadline_s=timeout)
     questions = load_tasks(tasks, size=size, seed=seed, functions=read_functions(grader or ()))
     options = {"concurrency": concurrency, "max_usd": max_usd, "seed": seed}
-    chosen = [pattern.strip() for pattern in experts.split(",")] if experts else ["*"]
+    chosen = listed(experts) if experts else ["*"]
     judged = judge_all or any(question.score is None for question in questions)
     run = _collect(loaded, chosen, questions, out, settings, options, judged=judged, judge_all=judge_all)
     with _terminating_as_interrupting():

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from turnout.cli._listed import listed
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -95,7 +97,7 @@ def _chosen(only: str | None) -> list[System]:
     known = {s.name: s for s in (*BASICS, *(s for s in systems() if s.level == "in-model" and s.measure is not None))}
     if only is None:
         return list(known.values())
-    names = [name.strip() for name in only.split(",")]
+    names = listed(only)
     if unknown := [name for name in names if name not in known]:
         raise UnknownNameError("in-model system", unknown[0], known)
     return [known[name] for name in names]

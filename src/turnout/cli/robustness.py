@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from turnout.cli._listed import listed
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -51,7 +53,7 @@ def command(
         label = Path(name).name
         found.append(robustness.measure(loaded, questions, label))
         if smooth:
-            other = smoothed(loaded, tuple(views.split(",")))
+            other = smoothed(loaded, tuple(listed(views)))
             found.append(robustness.measure(other, questions, f"{label} smoothed"))
     result = {"texts": len(texts), "routers": [each.to_dict() for each in found]}
     if smooth:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from turnout.cli._listed import listed
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -68,7 +70,7 @@ def command(
         found = tune(
             read,
             goal,
-            methods=methods.split(",") if methods else None,
+            methods=listed(methods) if methods else None,
             arms=known_arms(arms),
             seeds=numbers(seeds),
             outer=folds,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from turnout.cli._listed import listed
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -58,7 +60,7 @@ def command(
     from turnout.cli._output import stderr
     from turnout.config import load
 
-    named = None if experts is None else [name for name in experts.split(",") if name and name != "none"]
+    named = None if experts is None else [name for name in listed(experts) if name != "none"]
     flags = {
         "embedded.models": named,
         "router.path": None if router is None else str(router),
