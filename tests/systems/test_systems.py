@@ -11,6 +11,7 @@ import pytest
 
 from turnout import registry
 from turnout.base import Component, Registered
+from turnout.cli._evaluation import numbers
 from turnout.outcomes import OutcomeLog
 from turnout.routers import Router
 from turnout.systems.base import Figures, System, markdown, systems
@@ -33,7 +34,7 @@ def test_a_system_says_what_it_is(name: str) -> None:
     assert system.claim.source
     assert system.limits
     assert system.level in {"request", "in-model"}
-    assert system.command == f"turnout systems run {name}"
+    assert system.command.startswith(f"turnout systems run {name} --seeds ")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -103,6 +104,7 @@ def test_every_system_has_measured_figures_beside_baselines() -> None:
     for system in systems():
         found = system.measured()
         assert found is not None, f"run: {system.command} --record src/turnout/systems/measured/{system.name}.json"
+        assert numbers(system.command.split()[-1]) == tuple(found.seeds)
         assert found.value.low <= found.value.mean <= found.value.high
         assert len(found.rows) > 1
         assert len({tuple(row) for row in found.rows}) == 1, "every row has the same columns"

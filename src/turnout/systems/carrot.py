@@ -42,7 +42,7 @@ CARROT = System(
     ),
     limits=(
         "Its optimality is about rates: it says nothing of a log of a few thousand queries.",
-        "At 31 % of the best single expert's cost its gain in accuracy, .004, is within the noise: cheaper, not "
+        "At 34 % of the best single expert's cost its gain in accuracy, .009, is within the noise: cheaper, not "
         "better.",
     ),
     code="github.com/somerstep/CARROT",

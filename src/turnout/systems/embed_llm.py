@@ -45,7 +45,7 @@ EMBED_LLM = System(
     limits=(
         "Few experts leave little to factorise: with nine, one regression per expert does as well.",
         "Linear in the query's embedding.",
-        "Loses to a regression per expert on embedding and format (.637 against .640 on nine_llm).",
+        "Loses to a regression per expert on embedding and format (.636 against .638 on nine_llm).",
     ),
     code="github.com/richardzhuang0412/EmbedLLM",
 )

@@ -49,8 +49,8 @@ GRAPH_ROUTER = System(
     ),
     limits=(
         "One mean per expert says little where its strengths are several; kNN keeps them apart.",
-        "With twenty outcomes of a newcomer it does no better than a regression of its own (.610 against .611 "
-        "correct); with a hundred its error is the least (.216 against .235).",
+        "With twenty outcomes of a newcomer it does no better than a regression of its own (.610 against .610 "
+        "correct); with a hundred its error is the least (.214 against .235).",
     ),
     number=49,
     code="github.com/ulab-uiuc/GraphRouter",

@@ -46,7 +46,7 @@ PROBE_CARDS = System(
     limits=(
         "A card of twenty outcomes holds about one in each cell, and is mostly the expert's mean.",
         "Nine experts are few to learn from what a card foretells: with twenty outcomes a regression of the newcomer's "
-        "own does as well (.611 against .610 correct).",
+        "own does as well (.610 against .609 correct).",
     ),
     number=64,
     measure=newcomers,

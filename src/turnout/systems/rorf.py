@@ -48,7 +48,7 @@ RORF = System(
         "Axis-parallel cuts see little in an embedding.",
         "The repository's claims come with no paper.",
         "Its gain over prompt length, .011 in APGR, is within the noise; a logistic regression on the same embedding "
-        "has .031.",
+        "has .032.",
     ),
     code="github.com/Not-Diamond/RoRF",
     table="routellm_mmlu",

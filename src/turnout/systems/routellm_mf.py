@@ -44,8 +44,8 @@ ROUTELLM_MF = System(
     ),
     limits=(
         "With two models it is a logistic regression of the win on the embedding.",
-        "Loses here: it ranks queries worse than prompt length does (APGR .568 against .580), while a logistic "
-        "regression per model on the same embedding reaches .611.",
+        "Loses here: it ranks queries no better than prompt length does (APGR .580), while a logistic "
+        "regression per model on the same embedding reaches .613.",
     ),
     code="github.com/lm-sys/RouteLLM",
     table="routellm_mmlu",

@@ -49,7 +49,7 @@ ROUTER_DC = System(
         "It learns who is best, not how good: an expert that is slightly and one that is much better attract alike.",
         "A linear map of a frozen embedding is not the encoder that the paper trains: here it does not beat a "
         "regression per expert.",
-        "Its gain over the best single expert, .003 on nine_llm, is within the noise.",
+        "Its gain over the best single expert, .001 on nine_llm, is within the noise.",
     ),
     code="github.com/shuhao02/RouterDC",
 )

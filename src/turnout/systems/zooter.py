@@ -44,6 +44,6 @@ ZOOTER = System(
     limits=(
         "The softmax of right-or-wrong scores is nearly flat, so little is learned from easy and from hopeless "
         "queries.",
-        "Its gain over the best single expert, .007 on nine_llm, is within the noise.",
+        "Its gain over the best single expert, .008 on nine_llm, is within the noise.",
     ),
 )
